@@ -1,0 +1,1 @@
+//! Client protocols: HTTP proxy, client and server tunnels, address book, control.

@@ -1,0 +1,1 @@
+//! Elligator2 for Curve25519: public keys that look like random bytes.

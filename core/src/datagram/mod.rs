@@ -1,0 +1,1 @@
+//! Datagrams between destinations: repliable and raw.

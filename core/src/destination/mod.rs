@@ -1,0 +1,1 @@
+//! Destinations: lease sets and the routes between two of them.

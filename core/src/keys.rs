@@ -1,0 +1,1 @@
+//! Long-term keys and their files.

@@ -1,0 +1,1 @@
+//! The network database as a client.

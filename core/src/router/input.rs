@@ -1,0 +1,158 @@
+//! What a runtime hands to the router.
+
+use crate::wire::hash::Hash;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// A byte-stream handle, chosen by the side that opens the stream: a runtime numbers what it
+/// accepts with [`ConnId::accepted`], the router what it asks to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(u64);
+
+impl ConnId {
+    /// The `n`th stream that the runtime accepted.
+    #[must_use]
+    pub const fn accepted(n: u64) -> Self {
+        Self(n << 1)
+    }
+
+    /// The `n`th stream that the router opens.
+    pub(crate) const fn opened(n: u64) -> Self {
+        Self(n << 1 | 1)
+    }
+
+    /// A number unique to the stream, for a runtime's tables.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// Handle for an effect that is answered later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId(pub(crate) u64);
+
+/// Handle of a local UDP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u16);
+
+/// A local listener that the runtime bound because the configuration asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Listener {
+    /// Other routers.
+    Ntcp2,
+    /// The HTTP proxy.
+    HttpProxy,
+    /// The client tunnel with this index in the configuration.
+    Client(u16),
+    /// The control socket, reachable by the owner of the data folder only.
+    Control,
+}
+
+/// Where an accepted stream comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// An IP address.
+    Ip(SocketAddr),
+    /// A process of this machine, over a local socket.
+    Local,
+}
+
+/// One received UDP payload; `segment` is the size of each datagram when the kernel coalesced
+/// several of them.
+#[derive(Debug)]
+pub struct Datagram<'a> {
+    /// The socket that received it.
+    pub socket: SocketId,
+    /// The sender.
+    pub remote: SocketAddr,
+    /// The bytes, decrypted in place.
+    pub payload: &'a mut [u8],
+    /// Size of each datagram in a coalesced train.
+    pub segment: Option<usize>,
+}
+
+/// What happened on a byte stream.
+#[derive(Debug)]
+pub enum ConnInput<'a> {
+    /// A listener accepted it.
+    Accepted {
+        /// The other end.
+        remote: Remote,
+        /// Who accepted.
+        listener: Listener,
+    },
+    /// The connect that [`Action::Connect`](super::output::Action::Connect) asked for is done.
+    Connected,
+    /// Bytes arrived; they may be decrypted in place.
+    Bytes(&'a mut [u8]),
+    /// The peer finished writing.
+    ReadClosed,
+    /// The stream is gone, or never came to be. The handle is dead.
+    Failed(ConnError),
+}
+
+/// Why a stream failed, in the core's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnError {
+    /// Nobody listens there.
+    #[error("connection refused")]
+    Refused,
+    /// No answer in time.
+    #[error("timed out")]
+    TimedOut,
+    /// The peer reset it.
+    #[error("connection reset")]
+    Reset,
+    /// No route, no permission, no descriptor, and the like.
+    #[error("connection failed")]
+    Other,
+}
+
+/// How far the router took the bytes it was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Consumed {
+    /// Bytes taken. The runtime keeps the rest and offers it again after a `Resume`.
+    pub taken: usize,
+    /// Stop reading this stream until [`Action::Resume`](super::output::Action::Resume).
+    pub pause: bool,
+}
+
+/// Answers to effects.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Completion {
+    /// From [`Job::run`](super::job::Job::run).
+    Job(super::job::Done),
+}
+
+/// What the embedder wants.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Command {
+    /// Stop taking part, say goodbye to peers, flush. [`Event::Stopped`](super::output::Event)
+    /// follows.
+    Shutdown,
+}
+
+/// What the runtime found in its store at start. Absent keys are made and persisted.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct Stored {
+    /// The router's keys, as persisted earlier.
+    pub router_keys: Option<Vec<u8>>,
+    /// Destination keys by the name under which they are persisted.
+    pub destinations: BTreeMap<Box<str>, Vec<u8>>,
+    /// RouterInfos, from the store and from reseed files; each is checked before use.
+    pub router_infos: Vec<Arc<[u8]>>,
+    /// Peer profiles by router hash.
+    pub profiles: BTreeMap<Hash, Vec<u8>>,
+    /// Address book files, later ones do not override earlier ones.
+    pub hosts: Vec<Vec<u8>>,
+}

@@ -1,0 +1,1 @@
+//! Streaming: reliable byte streams between destinations.

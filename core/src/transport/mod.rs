@@ -1,0 +1,3 @@
+//! Transports: sessions with other routers.
+
+pub mod ntcp2;

@@ -1,0 +1,1 @@
+//! NTCP2: Noise XK over TCP (specification `ntcp2`).

@@ -1,0 +1,1 @@
+//! Base64 with the I2P alphabet.

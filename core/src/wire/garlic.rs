@@ -1,0 +1,1 @@
+//! Garlic cloves and ratchet payload blocks (specification `ecies`).

@@ -1,0 +1,1 @@
+//! Lease sets of all kinds.

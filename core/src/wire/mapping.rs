@@ -1,0 +1,1 @@
+//! Mappings: sorted key-value strings.

@@ -1,0 +1,1 @@
+//! NTCP2 handshake options and data-phase blocks.

@@ -1,0 +1,1 @@
+//! The client payload header: gzip whose header carries ports and protocol.

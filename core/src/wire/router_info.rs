@@ -1,0 +1,1 @@
+//! RouterInfo and router addresses.

@@ -1,0 +1,1 @@
+//! Tunnel messages, delivery instructions and build records.

@@ -1,0 +1,1 @@
+//! A bounded zip reader for reseed bundles.

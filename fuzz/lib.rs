@@ -1,0 +1,1 @@
+//! Fuzz targets as plain functions, so that corpora replay without a fuzzer.

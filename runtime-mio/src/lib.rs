@@ -1,0 +1,1 @@
+//! The Ramson router on a `mio` event loop.

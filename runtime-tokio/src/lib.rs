@@ -1,0 +1,1 @@
+//! The Ramson router on tokio.

@@ -1,0 +1,1 @@
+//! The world: whole routers and machines in virtual time.
