@@ -1,5 +1,13 @@
 //! I2NP messages (specification `i2np`).
 
+mod bodies;
+mod lookup;
+mod store;
+
+pub use bodies::{DeliveryStatus, TunnelGateway, sized};
+pub use lookup::{DatabaseLookup, DatabaseSearchReply, LookupType, MAX_EXCLUDED, ReplyEncryption};
+pub use store::{DatabaseStore, STORE_ROUTER_INFO, StoreEntry, StoreReply};
+
 use super::codec::{DecodeError, Put, Reader};
 use crate::crypto::hash::sha256;
 use crate::time::UnixTime;
