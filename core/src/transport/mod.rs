@@ -1,3 +1,5 @@
 //! Transports: sessions with other routers.
 
+mod bandwidth;
 pub mod ntcp2;
+pub mod peers;

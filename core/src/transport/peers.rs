@@ -1,0 +1,599 @@
+//! Who we are connected to: one session a peer, dialling, limits, and what each session says.
+
+use super::bandwidth::Bucket;
+use super::ntcp2::{self, Peer, Priority, ReplayCache, Session, SessionError, SessionEvent};
+use crate::conn::{ConnId, Opener};
+use crate::rng::Rng;
+use crate::time::{Instant, UnixTime, earliest};
+use crate::wire::hash::Hash;
+use crate::wire::i2np::Message;
+use crate::wire::ntcp2::Reason;
+use crate::wire::router_info::{RouterInfo, is_public};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+/// Inbound streams that have not proved who they are.
+const MAX_UNPROVEN: usize = 1024;
+/// The same from one IPv4 address or IPv6 /64.
+const MAX_UNPROVEN_PER_PREFIX: usize = 4;
+/// A peer that we could not reach is not dialled again before this.
+const REDIAL: Duration = Duration::from_secs(30);
+/// Two sessions with one peer that come up within this have crossed: each of us dialled the other.
+const CROSSING: Duration = Duration::from_secs(10);
+/// A session that another one took over from is read this much longer, for what is on its way.
+const RETIREMENT: Duration = Duration::from_secs(5);
+/// Peers whose last dial failed that we remember; the oldest is forgotten.
+const MAX_FAILED: usize = 1024;
+
+/// What the owner shall do with byte streams.
+#[derive(Debug)]
+pub(crate) enum PeerAction {
+    /// Open a stream to `remote`.
+    Connect { conn: ConnId, remote: SocketAddr },
+    /// Close a stream, at once when `abort`.
+    Close { conn: ConnId, abort: bool },
+    /// Read a stream again that was paused.
+    Resume(ConnId),
+}
+
+/// What sessions say.
+#[derive(Debug)]
+pub(crate) enum PeerEvent {
+    /// A session is up. Inbound ones bring the peer's RouterInfo, verified.
+    Up { peer: Hash, info: Option<RouterInfo>, dialled: bool },
+    /// A session ended that was up.
+    Down { peer: Hash },
+    /// We could not reach a peer.
+    Unreachable { peer: Hash },
+    /// The peer's clock differs by this many seconds (theirs minus ours), too much for a session.
+    Skewed { peer: Option<Hash>, seconds: i64 },
+    /// An I2NP message.
+    Message { from: Hash, message: Message },
+    /// A RouterInfo, of the peer itself or of another router; not verified.
+    RouterInfo { from: Hash, info: RouterInfo },
+}
+
+/// Why a peer is not dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotDialled {
+    /// It could not be reached a moment ago.
+    FailedLately,
+    /// It has no address that we may connect to.
+    NoAddress,
+    /// There are as many sessions as there may be.
+    NoRoom,
+}
+
+/// How sessions are set up.
+pub(crate) struct PeersConfig {
+    pub(crate) local: Arc<ntcp2::Local>,
+    pub(crate) allow_local: bool,
+    /// Sessions in all; beyond it inbound ones are refused and none is dialled.
+    pub(crate) sessions: usize,
+    pub(crate) bandwidth_in: u64,
+    pub(crate) bandwidth_out: u64,
+}
+
+/// All sessions. After each call drain `poll_action`, `poll_event`, `poll_writable` with
+/// `poll_conn`, then re-arm `poll_timeout`.
+pub(crate) struct Peers {
+    config: PeersConfig,
+    own: Option<RouterInfo>,
+    links: BTreeMap<ConnId, Link>,
+    by_peer: BTreeMap<Hash, ConnId>,
+    failed: BTreeMap<Hash, Instant>,
+    timers: BTreeSet<(Instant, ConnId)>,
+    writable: VecDeque<ConnId>,
+    actions: VecDeque<PeerAction>,
+    events: VecDeque<PeerEvent>,
+    replay: ReplayCache,
+    inbound: Bucket,
+    outbound: Bucket,
+    /// Streams whose reading or writing waits for the bandwidth limit.
+    starved_reads: BTreeSet<ConnId>,
+    starved_writes: BTreeSet<ConnId>,
+    opener: Opener,
+    bytes: Traffic,
+    rng: Rng,
+}
+
+/// Sessions at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Opened by peers.
+    pub(crate) inbound: usize,
+    /// Opened by us.
+    pub(crate) outbound: usize,
+    /// Being set up.
+    pub(crate) pending: usize,
+}
+
+/// Bytes on the wire since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// Received from peers.
+    pub(crate) received: u64,
+    /// Sent to peers.
+    pub(crate) sent: u64,
+}
+
+struct Link {
+    session: Session,
+    peer: Option<Hash>,
+    remote: SocketAddr,
+    inbound: bool,
+    stage: Stage,
+    up_at: Option<Instant>,
+    /// When it ends because another session took over.
+    retire_at: Option<Instant>,
+    timer: Option<Instant>,
+    queued: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// TCP is being set up.
+    Dialling,
+    /// NTCP2 is being set up.
+    Greeting,
+    /// In use.
+    Up,
+    /// Over, but the last bytes are not taken yet.
+    Closing,
+}
+
+impl Peers {
+    pub(crate) fn new(config: PeersConfig, opener: Opener, now: Instant, rng: Rng) -> Self {
+        Self {
+            inbound: Bucket::new(config.bandwidth_in, now),
+            outbound: Bucket::new(config.bandwidth_out, now),
+            config,
+            own: None,
+            links: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            writable: VecDeque::new(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            replay: ReplayCache::new(),
+            starved_reads: BTreeSet::new(),
+            starved_writes: BTreeSet::new(),
+            opener,
+            bytes: Traffic::default(),
+            rng,
+        }
+    }
+
+    /// True when a session with `peer` is up.
+    pub(crate) fn is_connected(&self, peer: &Hash) -> bool {
+        self.by_peer.get(peer).and_then(|c| self.links.get(c)).is_some_and(|l| l.stage == Stage::Up)
+    }
+
+    /// True when `conn` is one of ours.
+    pub(crate) fn owns(&self, conn: ConnId) -> bool {
+        self.links.contains_key(&conn)
+    }
+
+    /// Sessions by who opened them.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for link in self.links.values() {
+            match (link.stage, link.inbound) {
+                (Stage::Up, true) => counts.inbound += 1,
+                (Stage::Up, false) => counts.outbound += 1,
+                (Stage::Dialling | Stage::Greeting, _) => counts.pending += 1,
+                (Stage::Closing, _) => {}
+            }
+        }
+        counts
+    }
+
+    pub(crate) const fn traffic(&self) -> Traffic {
+        self.bytes
+    }
+
+    /// Our RouterInfo, for handshakes from now on; sent to the peers of the sessions that are up
+    /// when it says something new about how to reach us.
+    pub(crate) fn set_own(&mut self, info: RouterInfo) {
+        self.own = Some(info);
+    }
+
+    /// A stream was accepted.
+    pub(crate) fn handle_accepted(&mut self, now: Instant, conn: ConnId, remote: SocketAddr) {
+        let unproven = self.links.values().filter(|l| l.inbound && l.stage == Stage::Greeting);
+        let prefix = prefix(remote.ip());
+        let (mut all, mut near) = (0, 0);
+        for link in unproven {
+            all += 1;
+            near += usize::from(self::prefix(link.remote.ip()) == prefix);
+        }
+        let crowded = !self.config.allow_local && near >= MAX_UNPROVEN_PER_PREFIX;
+        if self.links.len() >= self.config.sessions || all >= MAX_UNPROVEN || crowded {
+            self.actions.push_back(PeerAction::Close { conn, abort: true });
+            return;
+        }
+        let session = Session::accept(now, self.config.local.clone(), self.rng.fork("inbound"));
+        let link = Link::new(session, None, remote, Stage::Greeting);
+        self.links.insert(conn, link);
+        self.update(conn);
+    }
+
+    /// The stream that we asked for is open.
+    pub(crate) fn handle_connected(&mut self, conn: ConnId) {
+        if let Some(link) = self.links.get_mut(&conn)
+            && link.stage == Stage::Dialling
+        {
+            link.stage = Stage::Greeting;
+            self.update(conn);
+        }
+    }
+
+    /// Bytes arrived; says whether to stop reading.
+    pub(crate) fn handle_bytes(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        conn: ConnId,
+        bytes: &mut [u8],
+    ) -> bool {
+        self.bytes.received += bytes.len() as u64;
+        let _ = self.inbound.available(now);
+        self.inbound.take(bytes.len());
+        let Some(link) = self.links.get_mut(&conn) else { return false };
+        // An error is also the session's last event.
+        let _reported = link.session.handle_bytes(now, unix, &mut self.replay, bytes);
+        self.after(now, conn);
+        let starved = self.links.contains_key(&conn) && self.inbound.available(now) == 0;
+        if starved {
+            self.starved_reads.insert(conn);
+        }
+        starved
+    }
+
+    /// The peer finished writing, or (`dead`) the stream is gone.
+    pub(crate) fn handle_gone(&mut self, now: Instant, conn: ConnId, dead: bool) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        link.session.handle_disconnect();
+        self.after(now, conn);
+        if dead {
+            self.remove(conn);
+        }
+    }
+
+    /// Deadlines passed.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, conn)) = self.timers.first().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            let Some(link) = self.links.get_mut(&conn) else { continue };
+            link.timer = None;
+            link.session.handle_timeout(now);
+            if link.retire_at.is_some_and(|at| at <= now) {
+                link.retire_at = None;
+                link.session.close(Reason::Normal);
+            }
+            self.after(now, conn);
+        }
+        if self.inbound.available(now) > 0 {
+            for conn in core::mem::take(&mut self.starved_reads) {
+                self.actions.push_back(PeerAction::Resume(conn));
+            }
+        }
+        if self.outbound.available(now) > 0 {
+            for conn in core::mem::take(&mut self.starved_writes) {
+                self.update(conn);
+            }
+        }
+    }
+
+    /// Dials the peer of `info`, unless a session is there or the last dial failed just now.
+    pub(crate) fn dial(&mut self, now: Instant, info: &RouterInfo) -> Result<(), NotDialled> {
+        let peer = info.hash();
+        if self.by_peer.contains_key(&peer) {
+            return Ok(());
+        }
+        if self.failed.get(&peer).is_some_and(|at| now.saturating_since(*at) < REDIAL) {
+            return Err(NotDialled::FailedLately);
+        }
+        let Some(own) = self.own.clone() else { return Err(NotDialled::NoAddress) };
+        let Some(address) = info.ntcp2() else { return Err(NotDialled::NoAddress) };
+        let (Some(remote), Some(iv)) = (address.host, address.iv) else {
+            return Err(NotDialled::NoAddress);
+        };
+        let routable = self.config.allow_local || is_public(remote.ip());
+        if !routable || peer == *self.config.local.hash() {
+            return Err(NotDialled::NoAddress);
+        }
+        if self.links.len() >= self.config.sessions {
+            return Err(NotDialled::NoRoom);
+        }
+        let to = ntcp2::Remote { hash: peer, static_key: address.static_key, iv };
+        let rng = self.rng.fork("outbound");
+        let session = Session::connect(now, self.config.local.clone(), own, to, rng);
+        let conn = self.opener.open();
+        self.by_peer.insert(peer, conn);
+        self.links.insert(conn, Link::new(session, Some(peer), remote, Stage::Dialling));
+        self.actions.push_back(PeerAction::Connect { conn, remote });
+        self.update(conn);
+        Ok(())
+    }
+
+    /// Queues a message for a peer with whom a session is up or being set up; gives it back when
+    /// there is none.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        to: &Hash,
+        message: Message,
+        priority: Priority,
+    ) -> Result<(), Message> {
+        let Some(conn) = self.by_peer.get(to).copied() else { return Err(message) };
+        let Some(link) = self.links.get_mut(&conn) else { return Err(message) };
+        if let Err(full) = link.session.queue(now, message, priority) {
+            log::trace!("not queued to {to:?}: {full}");
+        }
+        self.update(conn);
+        Ok(())
+    }
+
+    /// Says goodbye to everybody.
+    pub(crate) fn close_all(&mut self, now: Instant) {
+        let conns: Vec<ConnId> = self.links.keys().copied().collect();
+        for conn in conns {
+            if let Some(link) = self.links.get_mut(&conn) {
+                link.session.close(Reason::Shutdown);
+                self.after(now, conn);
+            }
+        }
+    }
+
+    pub(crate) fn poll_action(&mut self) -> Option<PeerAction> {
+        self.actions.pop_front()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<PeerEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn poll_writable(&mut self) -> Option<ConnId> {
+        while let Some(conn) = self.writable.pop_front() {
+            if let Some(link) = self.links.get_mut(&conn) {
+                link.queued = false;
+                if link.session.wants_write() {
+                    return Some(conn);
+                }
+            }
+        }
+        None
+    }
+
+    pub(crate) fn poll_conn(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        conn: ConnId,
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let Some(link) = self.links.get_mut(&conn) else { return 0 };
+        // Handshakes and goodbyes are not held back by what traffic used up.
+        if link.stage == Stage::Up && self.outbound.available(now) == 0 {
+            if link.session.wants_write() {
+                self.starved_writes.insert(conn);
+            }
+            return 0;
+        }
+        let n = link.session.poll_write(now, unix, room, out);
+        self.outbound.take(n);
+        self.bytes.sent += n as u64;
+        if link.stage == Stage::Closing && n == 0 {
+            self.remove(conn);
+        } else {
+            self.after(now, conn);
+        }
+        n
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let mut due = self.timers.first().map(|(at, _)| *at);
+        if !self.starved_reads.is_empty() {
+            due = earliest(due, Some(self.inbound.ready_at(1)));
+        }
+        if !self.starved_writes.is_empty() {
+            due = earliest(due, Some(self.outbound.ready_at(1)));
+        }
+        due
+    }
+
+    /// Takes a session's events, then re-arms what its owner polls.
+    fn after(&mut self, now: Instant, conn: ConnId) {
+        while let Some(event) = self.links.get_mut(&conn).and_then(|l| l.session.poll_event()) {
+            match event {
+                SessionEvent::Established { peer, skew } => self.established(now, conn, peer, skew),
+                SessionEvent::Message(message) => {
+                    if let Some(from) = self.links.get(&conn).and_then(|l| l.peer) {
+                        self.events.push_back(PeerEvent::Message { from, message });
+                    }
+                }
+                SessionEvent::RouterInfo { info, .. } => {
+                    if let Some(from) = self.links.get(&conn).and_then(|l| l.peer) {
+                        self.events.push_back(PeerEvent::RouterInfo { from, info });
+                    }
+                }
+                SessionEvent::Skew(_) => {}
+                SessionEvent::Closed(result) => self.closed(now, conn, result),
+            }
+        }
+        self.update(conn);
+    }
+
+    fn established(&mut self, now: Instant, conn: ConnId, peer: Peer, skew: i64) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        let hash = peer.hash();
+        if let Peer::Inbound { info, .. } = &peer
+            && !self.config.allow_local
+            && !ntcp2::source_matches(info, link.remote.ip())
+        {
+            link.session.close(Reason::Banned);
+            return;
+        }
+        link.stage = Stage::Up;
+        link.up_at = Some(now);
+        link.peer = Some(hash);
+        let dialled = !link.inbound;
+        log::debug!("session with {hash:?} is up, clock differs by {skew} s");
+        self.failed.remove(&hash);
+        self.choose_session(now, hash, conn);
+        let info = match peer {
+            Peer::Inbound { info, .. } => Some(info),
+            Peer::Outbound(_) => None,
+        };
+        self.events.push_back(PeerEvent::Up { peer: hash, info, dialled });
+    }
+
+    /// One session a peer: a newer one takes over, since a peer that dials has none. Sessions that
+    /// crossed are the exception: both ends must keep the same one, which is that of the dialler
+    /// with the smaller hash. The other one is read for a while, and takes over again if the peer
+    /// decides otherwise.
+    fn choose_session(&mut self, now: Instant, peer: Hash, new: ConnId) {
+        let Some(old) = self.by_peer.insert(peer, new).filter(|old| *old != new) else { return };
+        let Some(old_link) = self.links.get(&old) else { return };
+        let Some(new_link) = self.links.get(&new) else { return };
+        let Some(old_up) = old_link.up_at else {
+            // It comes to this again when it is up; until then its messages wait for that.
+            return;
+        };
+        let crossed =
+            old_link.inbound != new_link.inbound && now.saturating_since(old_up) < CROSSING;
+        // Ours is the better one when our hash is the smaller one.
+        let keep_inbound = peer < *self.config.local.hash();
+        let loser = if crossed && old_link.inbound == keep_inbound { new } else { old };
+        if loser == new {
+            self.by_peer.insert(peer, old);
+        }
+        if let Some(link) = self.links.get_mut(&loser) {
+            link.retire_at = Some(now + RETIREMENT);
+        }
+        self.update(loser);
+    }
+
+    /// The session with `peer` is over; says whether another one takes over.
+    fn fall_back(&mut self, peer: Hash) -> bool {
+        let other = |l: &Link| l.peer == Some(peer) && l.stage == Stage::Up;
+        let Some(conn) = self.links.iter().rev().find(|(_, l)| other(l)).map(|(c, _)| *c) else {
+            return false;
+        };
+        if let Some(link) = self.links.get_mut(&conn) {
+            link.retire_at = None;
+        }
+        self.by_peer.insert(peer, conn);
+        self.update(conn);
+        true
+    }
+
+    fn closed(&mut self, now: Instant, conn: ConnId, result: Result<Reason, SessionError>) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        let was = core::mem::replace(&mut link.stage, Stage::Closing);
+        let peer = link.peer.filter(|p| self.by_peer.get(p) == Some(&conn));
+        if let Some(peer) = peer {
+            self.by_peer.remove(&peer);
+            match was {
+                Stage::Up if self.fall_back(peer) => {}
+                Stage::Up => self.events.push_back(PeerEvent::Down { peer }),
+                Stage::Dialling | Stage::Greeting => {
+                    self.remember_failure(now, peer);
+                    self.events.push_back(PeerEvent::Unreachable { peer });
+                }
+                Stage::Closing => {}
+            }
+        }
+        log::debug!("session with {peer:?} ended: {result:?}");
+        let abort = match result {
+            Ok(_) => false,
+            Err(SessionError::Handshake(ntcp2::HandshakeError::ClockSkew(seconds))) => {
+                self.events.push_back(PeerEvent::Skewed { peer, seconds });
+                false
+            }
+            Err(e) => e.abort(),
+        };
+        let abort = abort || was == Stage::Dialling;
+        self.actions.push_back(PeerAction::Close { conn, abort });
+        if abort {
+            self.remove(conn);
+        }
+    }
+
+    fn remember_failure(&mut self, now: Instant, peer: Hash) {
+        if self.failed.len() >= MAX_FAILED {
+            let oldest = self.failed.iter().min_by_key(|(_, at)| **at).map(|(h, _)| *h);
+            if let Some(oldest) = oldest {
+                self.failed.remove(&oldest);
+            }
+        }
+        self.failed.insert(peer, now);
+    }
+
+    /// The stream is gone: forgets it.
+    fn remove(&mut self, conn: ConnId) {
+        let Some(link) = self.links.remove(&conn) else { return };
+        if let Some(at) = link.timer {
+            self.timers.remove(&(at, conn));
+        }
+        self.starved_reads.remove(&conn);
+        self.starved_writes.remove(&conn);
+    }
+
+    /// Re-arms the timer of a session, and queues it for writing when it has something.
+    fn update(&mut self, conn: ConnId) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        let due = earliest(link.session.poll_timeout(), link.retire_at);
+        if link.timer != due {
+            if let Some(old) = link.timer {
+                self.timers.remove(&(old, conn));
+            }
+            if let Some(due) = due {
+                self.timers.insert((due, conn));
+            }
+            link.timer = due;
+        }
+        let wants = link.session.wants_write() && link.stage != Stage::Dialling;
+        if wants && !link.queued && !self.starved_writes.contains(&conn) {
+            link.queued = true;
+            self.writable.push_back(conn);
+        }
+    }
+}
+
+impl Link {
+    const fn new(session: Session, peer: Option<Hash>, remote: SocketAddr, stage: Stage) -> Self {
+        let inbound = peer.is_none();
+        Self {
+            session,
+            peer,
+            remote,
+            inbound,
+            stage,
+            up_at: None,
+            retire_at: None,
+            timer: None,
+            queued: false,
+        }
+    }
+}
+
+/// What counts as one place: an IPv4 address, an IPv6 /64.
+fn prefix(ip: IpAddr) -> u128 {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6) >> 64 << 64 | 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;
