@@ -1,1 +1,413 @@
 //! Tunnels: building, carrying, testing and replacing them, and taking part in those of others.
+//!
+//! [`Tunnels`] is the machine; [`select`] the pure choice of hops. Nothing here knows transports,
+//! the netdb or garlic sessions: messages for routers leave as [`TunnelAction::Send`], messages
+//! that arrived leave as [`TunnelAction::Received`].
+
+pub(crate) mod build;
+mod builds;
+mod data;
+mod endpoint;
+mod fragment;
+mod gateway;
+mod info;
+mod layer;
+mod manage;
+mod once;
+mod own;
+mod participant;
+mod pool;
+mod replay;
+mod requests;
+pub mod select;
+mod test;
+mod transit;
+
+pub use build::answer::{BadRequest, BuildJob, BuildJobDone, MAX_WAIT};
+pub use info::TunnelInfo;
+pub use own::Health;
+pub use pool::{PoolConfig, PoolStats};
+pub use transit::{TransitLimits, TransitStats};
+
+use crate::crypto::x25519::{PrivateKey, PublicKey};
+use crate::rng::Rng;
+use crate::time::{Instant, UnixTime};
+use crate::wire::hash::Hash;
+use crate::wire::i2np::{Message, MessageType};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// How long the messages that we make are valid: what i2pd gives its own, and a little.
+const MESSAGE_LIFETIME: Duration = Duration::from_secs(10);
+/// The wall clock was set when it is this far from where it should be.
+const MAX_DRIFT: Duration = Duration::from_secs(2);
+/// Actions that wait to be polled. Each call adds a bounded number; when they are not drained,
+/// cells are dropped from here on.
+const MAX_ACTIONS: usize = 16_384;
+
+/// Which way the messages of one of our tunnels go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// To us.
+    Inbound,
+    /// From us.
+    Outbound,
+}
+
+/// A pool of tunnels with one owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId(pub u32);
+
+impl PoolId {
+    /// The router's own pool, through which the tunnels of all others can be built too.
+    pub const EXPLORATORY: Self = Self(0);
+}
+
+/// A build, from the question for a path to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BuildId(u64);
+
+/// One of our outbound tunnels. Never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboundId(u64);
+
+/// A router chosen for a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Who.
+    pub hash: Hash,
+    /// The encryption key of its identity.
+    pub key: PublicKey,
+}
+
+/// How urgent a message is, for the queue of its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Tunnel builds and tests.
+    Control,
+    /// Our own traffic.
+    Own,
+    /// The traffic of others.
+    Transit,
+}
+
+/// What we learned about a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It takes part in a tunnel of ours.
+    Accepted {
+        /// From the request to the reply, over all hops and the way back.
+        latency: Duration,
+    },
+    /// It refused.
+    Rejected {
+        /// The code; everybody uses 30.
+        code: u8,
+    },
+    /// It was in a build that nobody answered.
+    BuildTimedOut,
+    /// It was in a test that came back.
+    TestPassed {
+        /// Round trip through both tunnels.
+        latency: Duration,
+    },
+    /// It was in a test, with others, that did not come back.
+    TestLost,
+    /// It is in a tunnel that was given up.
+    TestFailed,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TunnelAction {
+    /// Choose hops, with [`select::select`], and call [`Tunnels::handle_path`].
+    NeedPath {
+        /// To be named in the answer.
+        build: BuildId,
+        /// For whom.
+        pool: PoolId,
+        /// Which way.
+        direction: Direction,
+        /// Hops, exactly.
+        length: usize,
+        /// Routers that lately were part of a failure of this pool.
+        avoid: Vec<Hash>,
+    },
+    /// Send to a router, never to ourselves.
+    Send {
+        /// Whom.
+        to: Hash,
+        /// What.
+        message: Message,
+        /// How urgently.
+        priority: Priority,
+    },
+    /// Wrap into garlic for the router `to` (Noise_N with `key`), then [`Tunnels::send`] it
+    /// through `via` with `Delivery::Router(to)`.
+    SendWrapped {
+        /// Whom.
+        to: Hash,
+        /// Its encryption key.
+        key: PublicKey,
+        /// The tunnel.
+        via: OutboundId,
+        /// What to wrap.
+        message: Message,
+    },
+    /// A message for the owner of a pool; `None`: for the router itself, as if it had come
+    /// directly.
+    Received {
+        /// Whose tunnel it came through.
+        pool: Option<PoolId>,
+        /// The message.
+        message: Message,
+    },
+    /// The tunnels of a pool are others now: look at its leases.
+    PoolChanged(PoolId),
+    /// What we learned about a router.
+    Report {
+        /// Which.
+        peer: Hash,
+        /// What.
+        outcome: Outcome,
+    },
+    /// Run it, here or on another thread, and call [`Tunnels::handle_job`].
+    Job(BuildJob),
+}
+
+/// What does not change, or rarely.
+#[derive(Clone, Debug)]
+pub struct TunnelConfig {
+    /// This router.
+    pub local: Hash,
+    /// What we carry for others.
+    pub transit: TransitLimits,
+}
+
+/// Why a message was not sent. Gives it back, so that it can go through another tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no such tunnel any more.
+    #[error("the tunnel is gone")]
+    NoTunnel(Message),
+    /// It needs more than 64 fragments.
+    #[error("the message is too large for a tunnel")]
+    TooLarge(Message),
+}
+
+/// The time of a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock {
+    pub(crate) now: Instant,
+    pub(crate) unix: UnixTime,
+}
+
+impl Clock {
+    fn expires(self) -> UnixTime {
+        self.unix + MESSAGE_LIFETIME
+    }
+
+    fn minutes(self) -> u32 {
+        self.unix.as_secs() / 60
+    }
+}
+
+/// All tunnels of a router.
+///
+/// After each `handle_*` or verb drain [`Self::poll_action`] until it says `None`, then arm a
+/// timer for [`Self::poll_timeout`]. Messages sent before a drain share cells: queue what belongs
+/// together first, then drain.
+pub struct Tunnels {
+    local: Hash,
+    key: Arc<PrivateKey>,
+    rng: Rng,
+    pools: BTreeMap<PoolId, pool::Pool>,
+    /// By the id under which we receive.
+    inbound: BTreeMap<u32, own::Inbound>,
+    outbound: BTreeMap<OutboundId, own::Outbound>,
+    builds: BTreeMap<BuildId, builds::Build>,
+    /// Builds by the id of the reply that they wait for.
+    replies: BTreeMap<u32, BuildId>,
+    /// Outbound builds by the tag of a wrapped reply.
+    reply_tags: BTreeMap<[u8; 8], BuildId>,
+    tests: BTreeMap<[u8; 8], test::Test>,
+    transit: transit::Transit,
+    replay: replay::ReplayFilter,
+    budget: fragment::Budget,
+    next_id: u64,
+    /// How long builds take, lately.
+    build_latency: Option<Duration>,
+    /// When routers last did their part in a build or a test.
+    alive: BTreeMap<Hash, Instant>,
+    /// Pools to announce.
+    changed: BTreeSet<PoolId>,
+    /// Gateways with an open cell.
+    open: Vec<data::OpenGateway>,
+    /// Messages that we sent to ourselves.
+    loopback: VecDeque<Message>,
+    actions: VecDeque<TunnelAction>,
+    deadline: Option<Instant>,
+    /// Kept between calls to spare allocations.
+    cells: Vec<Vec<u8>>,
+    scratch: Vec<u8>,
+    /// Both clocks at the latest call.
+    seen: (Instant, UnixTime),
+}
+
+impl Tunnels {
+    /// Without pools; `key` is the key of this router's identity.
+    #[must_use]
+    pub fn new(config: TunnelConfig, key: Arc<PrivateKey>, mut rng: Rng) -> Self {
+        Self {
+            local: config.local,
+            key,
+            pools: BTreeMap::new(),
+            inbound: BTreeMap::new(),
+            outbound: BTreeMap::new(),
+            builds: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            reply_tags: BTreeMap::new(),
+            tests: BTreeMap::new(),
+            transit: transit::Transit::new(config.transit),
+            replay: replay::ReplayFilter::new(&mut rng),
+            rng,
+            budget: fragment::Budget::default(),
+            next_id: 0,
+            build_latency: None,
+            alive: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            open: Vec::new(),
+            loopback: VecDeque::new(),
+            actions: VecDeque::new(),
+            deadline: None,
+            cells: Vec::new(),
+            scratch: Vec::new(),
+            seen: (Instant::ZERO, UnixTime::default()),
+        }
+    }
+
+    /// A message that came directly from the router `from`, or, without one, out of garlic for
+    /// this router: only who is asked to be an inbound gateway is asked that way. Gives back what
+    /// is not for tunnels.
+    ///
+    /// Build replies and tests are only taken from the tunnel through which they are expected:
+    /// here they are no longer known to have come that way.
+    pub fn handle_message(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        from: Option<Hash>,
+        message: Message,
+    ) -> Option<Message> {
+        let clock = self.clock(now, unix);
+        let rest = self.handle_direct(clock, from, message);
+        self.drain_loopback(clock);
+        rest
+    }
+
+    fn handle_direct(
+        &mut self,
+        clock: Clock,
+        from: Option<Hash>,
+        message: Message,
+    ) -> Option<Message> {
+        match message.kind {
+            MessageType::TUNNEL_DATA => self.handle_cell(clock, message),
+            MessageType::TUNNEL_GATEWAY => self.handle_gateway(clock, &message.body),
+            MessageType::SHORT_TUNNEL_BUILD if self.replies.contains_key(&message.id) => {
+                self.handle_inbound_reply(clock, message);
+            }
+            MessageType::SHORT_TUNNEL_BUILD
+            | MessageType::VARIABLE_TUNNEL_BUILD
+            | MessageType::TUNNEL_BUILD => self.handle_request(clock, from, message),
+            MessageType::OUTBOUND_TUNNEL_BUILD_REPLY
+            | MessageType::VARIABLE_TUNNEL_BUILD_REPLY
+            | MessageType::TUNNEL_BUILD_REPLY => {
+                log::debug!("build reply outside a tunnel dropped");
+            }
+            _ => return Some(message),
+        }
+        None
+    }
+
+    /// A [`BuildJob`] is done.
+    pub fn handle_job(&mut self, now: Instant, unix: UnixTime, done: BuildJobDone) {
+        let clock = self.clock(now, unix);
+        self.answer_request(clock, done);
+        self.drain_loopback(clock);
+        self.update_deadline(now);
+    }
+
+    /// Time passed: the deadline of [`Self::poll_timeout`], or later.
+    pub fn handle_timeout(&mut self, now: Instant, unix: UnixTime) {
+        let clock = self.clock(now, unix);
+        self.expire_builds(clock);
+        self.expire_tests(clock);
+        self.expire_own(clock);
+        self.transit.handle_timeout(now, &mut self.budget);
+        let pools: Vec<PoolId> = self.pools.keys().copied().collect();
+        for pool in pools {
+            self.maintain(clock, pool);
+            self.start_tests(clock, pool);
+        }
+        self.drain_loopback(clock);
+        self.update_deadline(now);
+    }
+
+    /// What to do next. Cells that are not full are closed when nothing else is left.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<TunnelAction> {
+        if self.actions.is_empty() {
+            self.flush();
+        }
+        self.actions.pop_front().or_else(|| self.changed.pop_first().map(TunnelAction::PoolChanged))
+    }
+
+    /// When to call [`Self::handle_timeout`] at the latest.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Takes note of the time. When the wall clock was set, the ends of our leases move with it:
+    /// tunnels live by the monotonic clock.
+    fn clock(&mut self, now: Instant, unix: UnixTime) -> Clock {
+        let elapsed = now.saturating_since(self.seen.0);
+        let expected = self.seen.1 + elapsed;
+        if unix.saturating_since(expected) > MAX_DRIFT
+            || expected.saturating_since(unix) > MAX_DRIFT
+        {
+            let lives = self.inbound.values_mut().map(|t| &mut t.life);
+            for life in lives.chain(self.outbound.values_mut().map(|t| &mut t.life)) {
+                life.ends = unix + life.ends.saturating_since(expected);
+            }
+            self.changed.extend(self.pools.keys());
+        }
+        self.seen = (now, unix);
+        Clock { now, unix }
+    }
+
+    const fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn report(&mut self, peer: Hash, outcome: Outcome) {
+        self.actions.push_back(TunnelAction::Report { peer, outcome });
+    }
+}
+
+const fn assert_send<T: Send + 'static>() {}
+const _: () = {
+    assert_send::<Tunnels>();
+    assert_send::<BuildJob>();
+    assert_send::<BuildJobDone>();
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Layer encryption of cells: AES-256 with the IV itself encrypted before and after
+//! (documentation `tunnels/implementation`, "Participant processing").
+
+use crate::crypto::Key32;
+use crate::crypto::aes::Aes256;
+use crate::wire::tunnel::{ID_LEN, IV_LEN};
+
+/// The two keys of a hop, not expanded: 64 bytes, for the many tunnels that carry nothing.
+pub(crate) struct LayerKeys {
+    /// For the data.
+    pub(crate) layer: Key32,
+    /// For the IV.
+    pub(crate) iv: Key32,
+}
+
+/// The two keys of a hop, expanded once.
+pub(crate) struct Layer {
+    data: Aes256,
+    iv: Aes256,
+}
+
+impl Layer {
+    /// Expands the keys.
+    pub(crate) fn new(keys: &LayerKeys) -> Self {
+        Self { data: Aes256::new(keys.layer.as_bytes()), iv: Aes256::new(keys.iv.as_bytes()) }
+    }
+
+    /// What every hop does to a cell, in place. Bytes that are no cell stay as they are.
+    pub(crate) fn encrypt(&self, cell: &mut [u8]) {
+        let Some((iv, data)) = parts(cell) else { return };
+        self.iv.encrypt_block(iv);
+        self.data.cbc_encrypt(iv, data);
+        self.iv.encrypt_block(iv);
+    }
+
+    /// What undoes a hop: the creator does it before sending into an outbound tunnel and after
+    /// receiving from an inbound one.
+    pub(crate) fn decrypt(&self, cell: &mut [u8]) {
+        let Some((iv, data)) = parts(cell) else { return };
+        self.iv.decrypt_block(iv);
+        self.data.cbc_decrypt(iv, data);
+        self.iv.decrypt_block(iv);
+    }
+}
+
+fn parts(cell: &mut [u8]) -> Option<(&mut [u8; IV_LEN], &mut [u8])> {
+    let (_id, rest) = cell.split_first_chunk_mut::<ID_LEN>()?;
+    rest.split_first_chunk_mut::<IV_LEN>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tunnel::CELL_LEN;
+
+    fn layer(n: u8) -> Layer {
+        Layer::new(&LayerKeys { layer: Key32::new([n; 32]), iv: Key32::new([n + 100; 32]) })
+    }
+
+    #[test]
+    fn decrypting_last_hop_first_undoes_what_the_hops_do() {
+        let plain: [u8; CELL_LEN] = core::array::from_fn(|i| i as u8);
+        let hops = [layer(1), layer(2), layer(3)];
+        let mut cell = plain;
+        for hop in hops.iter().rev() {
+            hop.decrypt(&mut cell);
+        }
+        for hop in &hops {
+            let before = cell;
+            hop.encrypt(&mut cell);
+            assert!(before[4..20] != cell[4..20] && before[20..] != cell[20..]);
+            assert_eq!(before[..4], cell[..4], "the id is not part of the layer");
+        }
+        assert_eq!(cell, plain);
+    }
+
+    #[test]
+    fn the_iv_is_encrypted_before_and_after_the_data() {
+        let (data, iv) = (Aes256::new(&[1; 32]), Aes256::new(&[101; 32]));
+        let mut cell = [7; CELL_LEN];
+        layer(1).encrypt(&mut cell);
+        let mut want_iv = [7; 16];
+        iv.encrypt_block(&mut want_iv);
+        let mut want = [7; 1008];
+        data.cbc_encrypt(&want_iv, &mut want);
+        iv.encrypt_block(&mut want_iv);
+        assert_eq!((&cell[4..20], &cell[20..]), (&want_iv[..], &want[..]));
+    }
+}

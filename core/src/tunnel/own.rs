@@ -1,0 +1,239 @@
+//! Our own tunnels, once built, and what we know about how well each works.
+
+use super::build::request::AskedHop;
+use super::endpoint::Endpoint;
+use super::fragment::Caps;
+use super::gateway::Gateway;
+use super::layer::Layer;
+use super::{Direction, PoolId};
+use crate::rng::Rng;
+use crate::time::{Instant, UnixTime};
+use crate::wire::hash::Hash;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// How long hops keep a tunnel, from the request on (specification `tunnel-creation-ecies`).
+pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
+/// Our end of an inbound tunnel listens this much longer, for what is under way.
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
+/// An outbound tunnel takes no new messages this long before its end.
+const LAST_USE: Duration = Duration::from_secs(15);
+/// Replacements are built between these ages, spread so that the tunnels of a pool do not all
+/// end together. Late enough for few builds, early enough for several failed ones.
+const RENEW_AGE_SECS: (u64, u64) = (500, 540);
+/// Tests are this far apart.
+const TEST_EVERY_SECS: (u64, u64) = (10, 15);
+/// Failed tests in a row after which a tunnel is given up.
+pub(crate) const MAX_FAILURES: u8 = 2;
+
+/// Lost tests among the latest eight after which a tunnel is given up, whatever came through it
+/// in between: a hop that drops half of everything must not live on the other half.
+const MAX_LOST: u32 = 5;
+
+/// How far one of our tunnels can be trusted, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// The latest test came back.
+    Tested,
+    /// Built, not tested yet.
+    New,
+    /// The latest test did not come back; another is under way.
+    Suspect,
+    /// Given up. Not used for anything any more.
+    Failed,
+}
+
+/// Age and health of a tunnel.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) created: Instant,
+    /// When hops forget it: the end of a lease.
+    pub(crate) ends: UnixTime,
+    pub(crate) renew_at: Instant,
+    /// When we forget it.
+    pub(crate) over_at: Instant,
+    pub(crate) next_test: Instant,
+    pub(crate) passed_at: Option<Instant>,
+    /// Tests in a row that did not come back and that nothing excuses.
+    pub(crate) failures: u8,
+    /// A build that used it was not answered, and nothing came through it since: while it cannot be
+    /// tested, others are used for builds.
+    pub(crate) doubted: bool,
+    /// For good: what still comes through it, late answers to tests among it, changes nothing.
+    pub(crate) given_up: bool,
+    /// The latest eight tests, lost ones as 1.
+    lost: u8,
+    /// Round trip of tests, through this tunnel and one of the other direction.
+    pub(crate) rtt: Option<Duration>,
+}
+
+impl Life {
+    /// Of a tunnel that was asked for at `asked`.
+    pub(crate) fn new(asked: Instant, asked_unix: UnixTime, way: Direction, rng: &mut Rng) -> Self {
+        let (min, max) = RENEW_AGE_SECS;
+        let over_at = match way {
+            Direction::Inbound => asked + LIFETIME + GRACE,
+            Direction::Outbound => asked + LIFETIME,
+        };
+        Self {
+            created: asked,
+            ends: asked_unix + LIFETIME,
+            renew_at: asked + Duration::from_millis(rng.between(min * 1000, max * 1000)),
+            over_at,
+            // At once.
+            next_test: asked,
+            passed_at: None,
+            failures: 0,
+            doubted: false,
+            given_up: false,
+            lost: 0,
+            rtt: None,
+        }
+    }
+
+    pub(crate) const fn health(&self) -> Health {
+        if self.given_up {
+            return Health::Failed;
+        }
+        match (self.failures, self.passed_at) {
+            (0, Some(_)) => Health::Tested,
+            (0, None) => Health::New,
+            (1, _) => Health::Suspect,
+            (MAX_FAILURES.., _) => Health::Failed,
+        }
+    }
+
+    /// Works as far as we know, and is long from its end.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        self.health() != Health::Failed && now < self.renew_at
+    }
+
+    /// May still take messages.
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
+        self.health() != Health::Failed && now < self.created + (LIFETIME - LAST_USE)
+    }
+
+    /// A test came back.
+    pub(crate) fn pass(&mut self, now: Instant, rtt: Duration, rng: &mut Rng) {
+        self.failures = 0;
+        self.doubted = false;
+        self.lost <<= 1;
+        self.passed_at = Some(now);
+        self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 3 + rtt) / 4));
+        self.delay_test(now, rng);
+    }
+
+    /// A test did not come back; `blamed`: nothing says that the tunnel works all the same.
+    pub(crate) fn lose(&mut self, blamed: bool) {
+        self.lost = self.lost << 1 | 1;
+        if self.lost.count_ones() >= MAX_LOST {
+            self.failures = MAX_FAILURES;
+        } else if blamed {
+            self.failures = self.failures.saturating_add(1);
+        }
+    }
+
+    /// The next test is due after the usual time.
+    pub(crate) fn delay_test(&mut self, now: Instant, rng: &mut Rng) {
+        let (min, max) = TEST_EVERY_SECS;
+        self.next_test = now + Duration::from_millis(rng.between(min * 1000, max * 1000));
+    }
+
+    /// Order of preference for sending: health, then nearness, then freshness.
+    pub(crate) fn rank(&self, now: Instant, best: Option<Duration>) -> (Health, bool, bool) {
+        let slow = match (self.rtt, best) {
+            // Within twice the best round trip, and some noise, tunnels are alike: the load
+            // spreads over them.
+            (Some(rtt), Some(best)) => rtt > best * 2 + Duration::from_millis(50),
+            (None, _) | (_, None) => false,
+        };
+        (self.health(), slow, now >= self.renew_at)
+    }
+}
+
+/// A tunnel of ours that messages leave through.
+pub(crate) struct Outbound {
+    pub(crate) pool: PoolId,
+    pub(crate) life: Life,
+    /// Empty: messages leave directly.
+    pub(crate) hops: Vec<Hash>,
+    /// The id under which the first hop receives.
+    pub(crate) first_tunnel: u32,
+    pub(crate) gateway: Gateway,
+    /// When somebody confirmed that a message arrived: as good as a test.
+    pub(crate) heard: Option<Instant>,
+    /// Last hop first, which is the order of undoing.
+    layers: Vec<Layer>,
+}
+
+impl Outbound {
+    pub(crate) fn new(pool: PoolId, life: Life, asked: &[AskedHop]) -> Self {
+        Self {
+            pool,
+            life,
+            hops: asked.iter().map(|h| h.hash).collect(),
+            first_tunnel: asked.first().map_or(0, |h| h.receive),
+            gateway: Gateway::default(),
+            heard: None,
+            layers: layers(asked),
+        }
+    }
+
+    /// Prepares a cell so that the hops' encryption leaves it plain at the endpoint.
+    pub(crate) fn wrap(&self, cell: &mut [u8]) {
+        for layer in &self.layers {
+            layer.decrypt(cell);
+        }
+        if let Some(id) = cell.first_chunk_mut() {
+            *id = self.first_tunnel.to_be_bytes();
+        }
+    }
+}
+
+/// A tunnel of ours that messages arrive through.
+pub(crate) struct Inbound {
+    pub(crate) pool: PoolId,
+    pub(crate) life: Life,
+    /// Empty: messages arrive directly.
+    pub(crate) hops: Vec<Hash>,
+    /// The id that the gateway knows.
+    pub(crate) gateway_tunnel: u32,
+    pub(crate) endpoint: Endpoint,
+    /// When something came through it: a sign of life as good as a test.
+    pub(crate) heard: Option<Instant>,
+    /// Only a return path for replies to our first builds: no lease, no test.
+    pub(crate) hidden: bool,
+    layers: Vec<Layer>,
+}
+
+impl Inbound {
+    /// `receive` is our own id, which without hops is the gateway's too.
+    pub(crate) fn new(pool: PoolId, life: Life, asked: &[AskedHop], receive: u32) -> Self {
+        Self {
+            pool,
+            life,
+            hops: asked.iter().map(|h| h.hash).collect(),
+            gateway_tunnel: asked.first().map_or(receive, |h| h.receive),
+            endpoint: Endpoint::new(Caps::OWN),
+            heard: None,
+            hidden: false,
+            layers: layers(asked),
+        }
+    }
+
+    /// The router that takes messages for this tunnel.
+    pub(crate) fn gateway(&self, local: Hash) -> Hash {
+        self.hops.first().copied().unwrap_or(local)
+    }
+
+    /// Undoes what the hops did to a cell.
+    pub(crate) fn unwrap(&self, cell: &mut [u8]) {
+        for layer in &self.layers {
+            layer.decrypt(cell);
+        }
+    }
+}
+
+fn layers(asked: &[AskedHop]) -> Vec<Layer> {
+    asked.iter().rev().map(|h| Layer::new(&h.keys.layer)).collect()
+}

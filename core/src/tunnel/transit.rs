@@ -1,0 +1,339 @@
+//! Taking part in the tunnels of others: admission, limits, expiry.
+
+use super::fragment::Budget;
+use super::participant::Participant;
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::hash::Hash;
+use crate::wire::tunnel::{ACCEPT, CELL_LEN, REJECT, Request};
+use alloc::collections::{BTreeMap, VecDeque};
+use core::time::Duration;
+
+/// How long a transit tunnel is kept: ten minutes from the creator's request, and one for clocks
+/// and for cells on their way, as i2pd does.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(660);
+/// Requests that wait for their Diffie-Hellman; more are dropped.
+pub(crate) const MAX_JOBS: usize = 200;
+/// The window of [`TransitLimits::requests_per_hop`].
+const WINDOW: Duration = Duration::from_secs(110);
+/// Previous hops whose requests are counted; when full, those of unknown ones are dropped.
+const MAX_COUNTED_HOPS: usize = 4096;
+/// Requests a window whose previous hop is unknown, because they came garlic-wrapped through
+/// somebody's outbound tunnel: as many as 40 previous hops may send.
+const WRAPPED_FACTOR: u32 = 40;
+/// From this share of the limit on, in per cent, some requests are refused at random, so that
+/// creators spread before the limit is hard.
+const SOFT_LIMIT_PERCENT: u64 = 80;
+/// Tidying looks at every tunnel, so it is done this rarely.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+/// What relayed bytes may burst, in seconds of the rate.
+const BURST_SECS: u64 = 2;
+/// Bytes that may burst at the least: the cells of the largest message.
+const MIN_BURST: u64 = 64 * CELL_LEN as u64;
+
+/// What we are willing to carry for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransitLimits {
+    /// Tunnels; at most 50,000 is sensible.
+    pub tunnels: u32,
+    /// Bytes of cells a second; `None`: no limit here.
+    pub bytes_per_second: Option<u64>,
+    /// Build requests from one previous hop in 110 s, counted before any expensive step.
+    pub requests_per_hop: u32,
+    /// False: every request is refused, existing tunnels go on.
+    pub accept: bool,
+}
+
+impl Default for TransitLimits {
+    fn default() -> Self {
+        Self { tunnels: 5000, bytes_per_second: None, requests_per_hop: 25, accept: true }
+    }
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransitStats {
+    /// Tunnels right now.
+    pub tunnels: usize,
+    /// Requests that we accepted.
+    pub accepted: u64,
+    /// Requests that we refused with a reply.
+    pub rejected: u64,
+    /// Requests dropped unanswered: throttled, late, or not valid.
+    pub dropped: u64,
+    /// Cells relayed, taken in as gateway or delivered as endpoint.
+    pub cells: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Cells dropped: repeated, over the rate, for the wrong kind of tunnel.
+    pub dropped_cells: u64,
+}
+
+/// The tunnels of others.
+pub(crate) struct Transit {
+    pub(crate) limits: TransitLimits,
+    pub(crate) stats: TransitStats,
+    pub(crate) jobs: usize,
+    tunnels: BTreeMap<u32, Participant>,
+    /// In order of time, since all live equally long.
+    expiry: VecDeque<(Instant, u32)>,
+    requests: BTreeMap<Option<Hash>, Window>,
+    tidy_at: Instant,
+    tokens: u64,
+    refilled: Option<Instant>,
+}
+
+struct Window {
+    since: Instant,
+    count: u32,
+}
+
+impl Transit {
+    pub(crate) fn new(limits: TransitLimits) -> Self {
+        Self {
+            limits,
+            stats: TransitStats::default(),
+            jobs: 0,
+            tunnels: BTreeMap::new(),
+            expiry: VecDeque::new(),
+            requests: BTreeMap::new(),
+            tidy_at: Instant::ZERO,
+            tokens: 0,
+            refilled: None,
+        }
+    }
+
+    /// Counts a request; false when its sender sent too many. `from` is `None` for requests that
+    /// came inside garlic.
+    pub(crate) fn admit_request(&mut self, now: Instant, from: Option<Hash>) -> bool {
+        if self.jobs >= MAX_JOBS {
+            return false;
+        }
+        if self.requests.len() >= MAX_COUNTED_HOPS && !self.requests.contains_key(&from) {
+            self.requests.retain(|_, w| now.saturating_since(w.since) < WINDOW);
+            if self.requests.len() >= MAX_COUNTED_HOPS {
+                return false;
+            }
+        }
+        let per_hop = self.limits.requests_per_hop;
+        let max = if from.is_some() { per_hop } else { per_hop.saturating_mul(WRAPPED_FACTOR) };
+        let window = self.requests.entry(from).or_insert(Window { since: now, count: 0 });
+        if now.saturating_since(window.since) >= WINDOW {
+            *window = Window { since: now, count: 0 };
+        }
+        window.count = window.count.saturating_add(1);
+        window.count <= max
+    }
+
+    /// The code for a request; `taken` when one of our own tunnels has its id.
+    pub(crate) fn decide(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        taken: bool,
+        rng: &mut Rng,
+    ) -> u8 {
+        let max = u64::from(self.limits.tunnels);
+        let count = self.tunnels.len() as u64;
+        let soft = max * SOFT_LIMIT_PERCENT / 100;
+        let full = count >= max
+            || (count > soft && rng.below(max - soft) < count - soft)
+            || self.limits.bytes_per_second.is_some_and(|rate| {
+                self.refill(now, rate);
+                self.tokens < rate.saturating_mul(BURST_SECS) / 10
+            });
+        let known = taken || self.tunnels.contains_key(&request.receive_tunnel);
+        if self.limits.accept && !full && !known && request.layer == 0 { ACCEPT } else { REJECT }
+    }
+
+    /// Adds a tunnel that was accepted.
+    pub(crate) fn insert(&mut self, now: Instant, id: u32, participant: Participant) {
+        self.tunnels.insert(id, participant);
+        self.expiry.push_back((now + LIFETIME, id));
+        self.stats.accepted += 1;
+        self.stats.tunnels = self.tunnels.len();
+    }
+
+    /// A tunnel by the id under which we receive.
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Participant> {
+        self.tunnels.get_mut(&id)
+    }
+
+    /// True when the id is in use.
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        self.tunnels.contains_key(&id)
+    }
+
+    /// Charges cells; false when the rate is used up.
+    pub(crate) fn charge(&mut self, now: Instant, cells: usize) -> bool {
+        let bytes = (cells * CELL_LEN) as u64;
+        if let Some(rate) = self.limits.bytes_per_second {
+            self.refill(now, rate);
+            match self.tokens.checked_sub(bytes) {
+                Some(left) => self.tokens = left,
+                None => {
+                    self.stats.dropped_cells += cells as u64;
+                    return false;
+                }
+            }
+        }
+        self.stats.cells += cells as u64;
+        self.stats.bytes += bytes;
+        true
+    }
+
+    fn refill(&mut self, now: Instant, rate: u64) {
+        // One large message must fit into the burst of a slow router too.
+        let burst = rate.saturating_mul(BURST_SECS).max(MIN_BURST);
+        let since = *self.refilled.get_or_insert_with(|| {
+            self.tokens = burst;
+            now
+        });
+        let elapsed = now.saturating_since(since).as_micros() as u64;
+        let earned = rate.saturating_mul(elapsed) / 1_000_000;
+        if earned > 0 {
+            self.tokens = self.tokens.saturating_add(earned).min(burst);
+            // Only the time that was paid for, so that rounding loses nothing.
+            let paid = earned.saturating_mul(1_000_000) / rate.max(1);
+            self.refilled = Some(since + Duration::from_micros(paid));
+        }
+    }
+
+    /// Drops what is over.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, budget: &mut Budget) {
+        while let Some((at, id)) = self.expiry.front().copied().filter(|(at, _)| *at <= now) {
+            self.expiry.pop_front();
+            if let Some(mut tunnel) = self.tunnels.remove(&id) {
+                tunnel.clear(budget);
+            }
+            log::trace!("transit tunnel {id} expired at {at:?}");
+        }
+        if now >= self.tidy_at {
+            self.tidy_at = now + TIDY_EVERY;
+            for tunnel in self.tunnels.values_mut() {
+                tunnel.tidy(now, budget);
+            }
+            self.requests.retain(|_, w| now.saturating_since(w.since) < WINDOW);
+        }
+        self.stats.tunnels = self.tunnels.len();
+    }
+
+    /// When something ends or wants tidying.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let next = self.expiry.front().map(|(at, _)| *at)?;
+        Some(next.min(self.tidy_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Key32;
+    use crate::rng::Seed;
+    use crate::tunnel::layer::LayerKeys;
+    use crate::wire::tunnel::Role;
+
+    fn at(s: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(s)
+    }
+
+    fn request(id: u32) -> Request {
+        Request {
+            receive_tunnel: id,
+            next_tunnel: 1,
+            next: Hash([1; 32]),
+            role: Role::Participant,
+            layer: 0,
+            minutes: 0,
+            lifetime: 600,
+            next_message: 1,
+        }
+    }
+
+    fn participant() -> Participant {
+        let keys = LayerKeys { layer: Key32::new([1; 32]), iv: Key32::new([2; 32]) };
+        Participant::new(at(0), Hash([1; 32]), 1, Role::Endpoint, keys)
+    }
+
+    #[test]
+    fn requests_are_counted_per_previous_hop_and_window() {
+        let mut transit = Transit::new(TransitLimits::default());
+        let (a, b) = (Some(Hash([1; 32])), Some(Hash([2; 32])));
+        for _ in 0..25 {
+            assert!(transit.admit_request(at(0), a));
+        }
+        assert!(!transit.admit_request(at(109), a) && transit.admit_request(at(109), b));
+        assert!(transit.admit_request(at(110), a));
+        assert_eq!((0..2000).filter(|_| transit.admit_request(at(1), None)).count(), 1000);
+    }
+
+    #[test]
+    fn the_table_of_previous_hops_is_bounded_and_recovers() {
+        let mut transit = Transit::new(TransitLimits::default());
+        let hop = |n: u32| Some(Hash::of(&n.to_be_bytes()));
+        let admitted = (0..5000).filter(|n| transit.admit_request(at(0), hop(*n))).count();
+        assert_eq!(admitted, MAX_COUNTED_HOPS);
+        assert!(transit.admit_request(at(1), hop(0)), "known ones still count");
+        assert!(transit.admit_request(at(111), hop(4999)));
+    }
+
+    #[test]
+    fn full_closed_duplicate_and_unknown_layers_are_rejected() {
+        let mut rng = Rng::new(&Seed::from_number(1));
+        let limits = TransitLimits { tunnels: 10, ..TransitLimits::default() };
+        let mut transit = Transit::new(limits);
+        assert_eq!(transit.decide(at(0), &request(1), false, &mut rng), ACCEPT);
+        assert_eq!(transit.decide(at(0), &request(1), true, &mut rng), REJECT);
+        assert_eq!(
+            transit.decide(at(0), &Request { layer: 1, ..request(1) }, false, &mut rng),
+            REJECT
+        );
+        for id in 0..8 {
+            assert_eq!(transit.decide(at(0), &request(id), false, &mut rng), ACCEPT);
+            transit.insert(at(0), id, participant());
+        }
+        assert_eq!(transit.decide(at(0), &request(3), false, &mut rng), REJECT);
+        transit.insert(at(0), 8, participant());
+        let some = (0..1000)
+            .filter(|_| transit.decide(at(0), &request(99), false, &mut rng) == ACCEPT)
+            .count();
+        assert!((300..700).contains(&some), "half way between soft and hard: {some}");
+        transit.insert(at(0), 9, participant());
+        assert_eq!(transit.decide(at(0), &request(99), false, &mut rng), REJECT);
+        let mut budget = Budget::default();
+        transit.handle_timeout(at(659), &mut budget);
+        assert_eq!(transit.stats.tunnels, 10);
+        assert_eq!(transit.poll_timeout(), Some(at(660)));
+        transit.handle_timeout(at(660), &mut budget);
+        assert_eq!(transit.decide(at(0), &request(99), false, &mut rng), ACCEPT);
+        transit.limits.accept = false;
+        assert_eq!(transit.decide(at(0), &request(99), false, &mut rng), REJECT);
+        assert_eq!(transit.poll_timeout(), None);
+    }
+
+    #[test]
+    fn requests_are_refused_while_the_rate_is_used_up_and_no_longer() {
+        let mut rng = Rng::new(&Seed::from_number(1));
+        let limits =
+            TransitLimits { bytes_per_second: Some(1_000_000), ..TransitLimits::default() };
+        let mut transit = Transit::new(limits);
+        assert_eq!(transit.decide(at(1), &request(1), false, &mut rng), ACCEPT);
+        while transit.charge(at(1), 63) {}
+        assert_eq!(transit.decide(at(1), &request(1), false, &mut rng), REJECT);
+        assert_eq!(transit.decide(at(2), &request(1), false, &mut rng), ACCEPT);
+    }
+
+    #[test]
+    fn the_rate_holds_over_time() {
+        let limits = TransitLimits { bytes_per_second: Some(102_800), ..TransitLimits::default() };
+        let mut transit = Transit::new(limits);
+        let mut passed = 0;
+        for ms in 0..10_000 {
+            let now = at(1) + Duration::from_millis(ms);
+            passed += usize::from(transit.charge(now, 1));
+        }
+        // 100 cells a second for ten seconds, and the burst of two.
+        assert!((1195..=1205).contains(&passed), "{passed}");
+        assert_eq!(transit.stats.dropped_cells, 10_000 - passed as u64);
+    }
+}
