@@ -1,0 +1,180 @@
+//! What the streams to one remote destination share: round trip, window and pace.
+
+use super::StreamId;
+use super::congestion::Congestion;
+use super::rtt::Rtt;
+use crate::time::Instant;
+use crate::wire::hash::Hash;
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+/// Packets that may go at once, at least and at most.
+const MIN_BURST: u32 = 10;
+const MAX_BURST: u32 = 32;
+/// A pacer that holds packets back does so until this many may go.
+const QUANTUM: u32 = 4;
+/// A pause after which the window is taken back part of the way, and all of it.
+const SHORT_PAUSE: Duration = Duration::from_secs(2);
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+/// A path is said to stall at most this often.
+const STALL_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// Whether a packet may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Now.
+    Open,
+    /// When something was acknowledged or lost.
+    Full,
+    /// At this time.
+    Until(Instant),
+}
+
+/// The shared state.
+pub(crate) struct Path {
+    /// The remote destination.
+    pub(crate) remote: Hash,
+    /// Its distance.
+    pub(crate) rtt: Rtt,
+    /// The window.
+    pub(crate) congestion: Congestion,
+    /// Streams that wait for the window or the pacer.
+    pub(crate) waiting: VecDeque<StreamId>,
+    /// The deadline registered for the pacer.
+    pub(crate) timer: Option<Instant>,
+    /// Streams that use it.
+    pub(crate) streams: u32,
+    /// Nothing may be sent, for the owner does not know how to reach the remote yet.
+    pub(crate) held: bool,
+    /// When it was used last.
+    pub(crate) used: Instant,
+    /// When the next packet would go if all went evenly.
+    due: Instant,
+    stalled: Option<Instant>,
+    /// Timeouts since anything was acknowledged, and the last one.
+    silences: u32,
+    silent_at: Instant,
+}
+
+impl Path {
+    /// Nothing known yet.
+    pub(crate) fn new(now: Instant, remote: Hash) -> Self {
+        Self {
+            remote,
+            rtt: Rtt::default(),
+            congestion: Congestion::default(),
+            waiting: VecDeque::new(),
+            timer: None,
+            streams: 0,
+            held: false,
+            used: now,
+            due: now,
+            stalled: None,
+            silences: 0,
+            silent_at: now,
+        }
+    }
+
+    /// Whether a packet of data may go.
+    pub(crate) fn gate(&mut self, now: Instant) -> Gate {
+        let pause = now.saturating_since(self.used);
+        if self.congestion.flying() == 0 && pause >= SHORT_PAUSE {
+            self.congestion.restart(pause >= LONG_PAUSE);
+        }
+        if !self.congestion.may_send() {
+            return Gate::Full;
+        }
+        let interval = self.interval();
+        let burst = (self.congestion.window() / 4).clamp(MIN_BURST, MAX_BURST);
+        if self.due <= now + interval * burst {
+            Gate::Open
+        } else {
+            Gate::Until(self.due - interval * (burst - QUANTUM))
+        }
+    }
+
+    /// A packet goes, whether the gate was asked or not.
+    pub(crate) fn sent(&mut self, now: Instant) -> u64 {
+        self.used = now;
+        self.due = self.due.max(now) + self.interval();
+        self.congestion.sent()
+    }
+
+    /// The owner has chosen other tunnels: start over, carefully.
+    pub(crate) fn rerouted(&mut self) {
+        self.rtt.forget();
+        self.congestion.rerouted();
+        self.silences = 0;
+    }
+
+    /// Something was acknowledged.
+    pub(crate) const fn alive(&mut self) {
+        self.silences = 0;
+    }
+
+    /// A stream heard nothing for too long. Streams that time out together count once.
+    pub(crate) fn timed_out(&mut self, now: Instant) {
+        if self.silences == 0 || now.saturating_since(self.silent_at) >= self.rtt.timeout() {
+            self.silences += 1;
+            self.silent_at = now;
+            self.congestion.timed_out(self.silences);
+        }
+    }
+
+    /// Asks whether to tell the owner that nothing gets through.
+    pub(crate) fn stall(&mut self, now: Instant) -> bool {
+        let tell = self.stalled.is_none_or(|t| now.saturating_since(t) >= STALL_INTERVAL);
+        if tell {
+            self.stalled = Some(now);
+        }
+        tell
+    }
+
+    /// Time between packets: a little faster than the window drains, so that the window and not
+    /// the pacer is what limits.
+    fn interval(&self) -> Duration {
+        let Some(rtt) = self.rtt.smoothed() else { return Duration::ZERO };
+        let even = rtt / self.congestion.window().max(1);
+        if self.congestion.in_slow_start() { even / 2 } else { even * 4 / 5 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_goes_out_over_a_round_trip_and_not_at_once() {
+        let mut path = Path::new(Instant::ZERO, Hash::ZERO);
+        let rtt = Duration::from_millis(100);
+        path.rtt.sample(Instant::ZERO, rtt);
+        while path.congestion.window() < 100 {
+            assert!(path.congestion.may_send() || path.congestion.flying() > 0);
+            let mark = path.congestion.sent();
+            while path.congestion.may_send() {
+                path.congestion.sent();
+            }
+            let flying = path.congestion.flying();
+            path.congestion.acked(Instant::ZERO, &mut path.rtt, flying, flying, mark, None);
+        }
+        let (mut now, mut sent, mut at_once) = (Instant::ZERO, 0, 0);
+        loop {
+            match path.gate(now) {
+                Gate::Open => {
+                    path.sent(now);
+                    sent += 1;
+                    at_once += 1;
+                    assert!(at_once <= MAX_BURST + 1);
+                }
+                Gate::Until(later) => {
+                    assert!(later > now && at_once >= QUANTUM);
+                    (now, at_once) = (later, 0);
+                }
+                Gate::Full => break,
+            }
+        }
+        assert_eq!(sent, path.congestion.window());
+        let took = now.saturating_since(Instant::ZERO);
+        assert!((rtt / 4..rtt).contains(&took), "{took:?}");
+    }
+}

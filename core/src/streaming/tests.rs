@@ -1,0 +1,9 @@
+mod closing;
+mod flow;
+mod goodput;
+mod handshake;
+mod hostile;
+mod models;
+mod net;
+mod peer;
+mod random;
