@@ -1,0 +1,190 @@
+//! What one destination knows of another, and which of its leases to use.
+
+use crate::crypto::x25519::PublicKey;
+use crate::rng::Rng;
+use crate::time::{Instant, UnixTime};
+use crate::tunnel::OutboundId;
+use crate::wire::hash::Hash;
+use crate::wire::lease_set::{Lease, LeaseSet};
+use crate::wire::payload::Payload;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Payloads that wait for a lease set or a tunnel; the oldest is dropped.
+const MAX_WAITING: usize = 64;
+/// A lookup that failed is not repeated before this.
+const RETRY: Duration = Duration::from_secs(4);
+/// A lease set whose leases do not work is not asked for anew before this.
+const REFRESH_AGAIN: Duration = Duration::from_secs(10);
+/// A lease set is looked up again when all its leases end within this.
+const REFRESH_BEFORE: Duration = Duration::from_secs(45);
+/// A lease that ends within this is not used any more.
+const MIN_LEASE_LEFT: Duration = Duration::from_secs(10);
+/// Routes that failed lately and are avoided while there are others.
+const MAX_FAILED: usize = 8;
+
+/// Where the lookup of a remote's lease set stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resolution {
+    /// Not asked for.
+    Idle,
+    /// Under way.
+    Running,
+    /// Failed then.
+    Failed(Instant),
+}
+
+/// One way to a remote: our tunnel and its lease.
+#[derive(Clone, Copy)]
+pub(super) struct Route {
+    pub(super) via: OutboundId,
+    pub(super) lease: Lease,
+}
+
+/// A payload that cannot be sent yet.
+pub(super) struct Waiting {
+    pub(super) payload: Payload,
+    pub(super) expects_reply: bool,
+}
+
+/// Another destination.
+pub(super) struct Remote {
+    pub(super) lease_set: Option<LeaseSet>,
+    pub(super) resolution: Resolution,
+    /// Somebody waits for the identity.
+    pub(super) wanted: bool,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) last_used: Instant,
+    /// Publication second of our lease set that it has confirmed.
+    pub(super) lease_set_known: Option<UnixTime>,
+    /// When, and which of our lease sets, went along last.
+    pub(super) lease_set_sent: Option<(Instant, UnixTime)>,
+    route: Option<Route>,
+    failed: VecDeque<(Hash, u32)>,
+    /// When a newer lease set was asked for because the leases did not work.
+    refreshed: Option<Instant>,
+}
+
+impl Remote {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
+            lease_set: None,
+            resolution: Resolution::Idle,
+            wanted: false,
+            waiting: VecDeque::new(),
+            last_used: now,
+            lease_set_known: None,
+            lease_set_sent: None,
+            route: None,
+            failed: VecDeque::new(),
+            refreshed: None,
+        }
+    }
+
+    /// True when a lookup should start: nothing usable for long, and none tried just now.
+    pub(super) fn needs_lookup(&self, now: Instant, unix: UnixTime) -> bool {
+        let due = match self.resolution {
+            Resolution::Idle => true,
+            Resolution::Running => false,
+            Resolution::Failed(at) => now.saturating_since(at) >= RETRY,
+        };
+        due && self.usable_until().is_none_or(|end| end < unix + REFRESH_BEFORE)
+    }
+
+    /// True when a newer lease set should be asked for although this one has not ended: its tunnels
+    /// may be gone long before their time.
+    pub(super) fn wants_refresh(&mut self, now: Instant, unix: UnixTime) -> bool {
+        let mut live = self.leases().iter().filter(|l| l.expires > unix + MIN_LEASE_LEFT);
+        let worn_out = live.all(|l| self.failed.contains(&(l.gateway, l.tunnel)));
+        let lately = self.refreshed.is_some_and(|at| now.saturating_since(at) < REFRESH_AGAIN);
+        let wants = worn_out && !lately && self.resolution != Resolution::Running;
+        if wants {
+            self.refreshed = Some(now);
+        }
+        wants
+    }
+
+    /// The ratchet key that its lease set lists.
+    pub(super) fn key(&self) -> Option<PublicKey> {
+        let key = self.lease_set.as_ref()?.encryption_key(super::X25519)?;
+        key.try_into().map(PublicKey).ok()
+    }
+
+    /// Takes a newer lease set; an older one changes nothing.
+    pub(super) fn learn(&mut self, lease_set: LeaseSet) -> bool {
+        if self.lease_set.as_ref().is_some_and(|old| old.published() >= lease_set.published()) {
+            return false;
+        }
+        self.lease_set = Some(lease_set);
+        if let Some(route) = self.route
+            && !self.leases().iter().any(|l| same(l, &route.lease))
+        {
+            self.route = None;
+        }
+        true
+    }
+
+    /// Keeps a payload until it can be sent.
+    pub(super) fn wait(&mut self, message: Waiting) {
+        if self.waiting.len() >= MAX_WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(message);
+    }
+
+    /// The route in use, or a new one: any lease that lasts, not one that failed lately while there
+    /// are others.
+    pub(super) fn route(
+        &mut self,
+        unix: UnixTime,
+        outbound: &[OutboundId],
+        rng: &mut Rng,
+    ) -> Option<Route> {
+        if let Some(route) = self.route
+            && route.lease.expires > unix + MIN_LEASE_LEFT
+            && outbound.contains(&route.via)
+        {
+            return Some(route);
+        }
+        let lasting: Vec<Lease> =
+            self.leases().iter().filter(|l| l.expires > unix + MIN_LEASE_LEFT).copied().collect();
+        let good: Vec<Lease> = lasting
+            .iter()
+            .filter(|l| !self.failed.contains(&(l.gateway, l.tunnel)))
+            .copied()
+            .collect();
+        let choice = if good.is_empty() { &lasting } else { &good };
+        let lease = *choice.get(rng.index(choice.len()))?;
+        let kept = self.route.map(|r| r.via).filter(|via| outbound.contains(via));
+        let via = match kept {
+            Some(via) => via,
+            None => *outbound.get(rng.index(outbound.len()))?,
+        };
+        let route = Route { via, lease };
+        self.route = Some(route);
+        Some(route)
+    }
+
+    /// The route does not seem to work: the next message takes another lease and tunnel.
+    pub(super) fn abandon_route(&mut self) {
+        if let Some(route) = self.route.take() {
+            if self.failed.len() >= MAX_FAILED {
+                self.failed.pop_front();
+            }
+            self.failed.push_back((route.lease.gateway, route.lease.tunnel));
+        }
+    }
+
+    fn leases(&self) -> &[Lease] {
+        self.lease_set.as_ref().map_or(&[], LeaseSet::leases)
+    }
+
+    fn usable_until(&self) -> Option<UnixTime> {
+        self.leases().iter().map(|l| l.expires).max()
+    }
+}
+
+fn same(a: &Lease, b: &Lease) -> bool {
+    a.gateway == b.gateway && a.tunnel == b.tunnel
+}
