@@ -1,0 +1,7 @@
+//! Tunnels that carry bytes as they come.
+
+pub mod client;
+pub mod server;
+
+#[cfg(test)]
+mod tests;
