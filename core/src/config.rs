@@ -1,9 +1,10 @@
 //! Configuration as a value. Runtimes parse it from files; every field has a default.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Everything that a user can set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,12 +39,13 @@ pub struct Network {
 }
 
 /// The NTCP2 transport.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ntcp2 {
     /// The address to publish; none means not reachable from outside.
     pub host: Option<IpAddr>,
-    /// The port to publish and to listen on; `None` lets the operating system choose.
+    /// The port to publish and to listen on. A runtime fills in the one it bound before it starts
+    /// the router; `None` then means that nobody listens.
     pub port: Option<u16>,
     /// The address to listen on and to connect from; the unspecified address when `None`.
     pub bind: Option<IpAddr>,
@@ -51,29 +53,33 @@ pub struct Ntcp2 {
     pub publish: bool,
 }
 
-/// Limits on what we carry, for ourselves and others.
+/// Limits on what we carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes per second from the network.
+    /// Bytes per second from the network that the router plans with.
     pub bandwidth_in: u64,
-    /// Bytes per second to the network.
+    /// Bytes per second to the network that the router plans with.
     pub bandwidth_out: u64,
     /// Per cent of the bandwidth that others may use, 0 to 100.
     pub share: u8,
-    /// Tunnels of others that we take part in.
+    /// Tunnels of others that we take part in, 0 to [`Self::MAX_TRANSIT_TUNNELS`].
     pub transit_tunnels: u32,
+    /// Sessions with other routers at once. Not for users to set: a runtime lowers it to what its
+    /// file descriptors allow.
+    pub sessions: u32,
 }
 
 /// The shape of a pool of tunnels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tunnels {
-    /// Hops, 0 to 7.
+    /// Hops, 0 to [`Self::MAX_LENGTH`].
     pub length: u8,
-    /// Up to this many hops more, chosen at random for each tunnel, 0 to 2.
+    /// Up to this many hops more, chosen at random for each tunnel, 0 to
+    /// [`Self::MAX_LENGTH_VARIANCE`]; with `length` not above [`Self::MAX_LENGTH`].
     pub length_variance: u8,
-    /// Tunnels in each direction, 1 to 16.
+    /// Tunnels in each direction, 1 to [`Self::MAX_QUANTITY`].
     pub quantity: u8,
 }
 
@@ -107,7 +113,8 @@ pub struct Server {
     pub target: SocketAddr,
     /// What is spoken there.
     pub kind: ServerKind,
-    /// The name under which its keys are stored.
+    /// The name under which its keys are stored; a file name, so that keys of other routers can be
+    /// put in place.
     pub keys: Box<str>,
     /// Its tunnels.
     pub tunnels: Tunnels,
@@ -127,16 +134,90 @@ pub struct Client {
     pub tunnels: Tunnels,
 }
 
+impl Limits {
+    /// The most tunnels of others that can be asked for.
+    pub const MAX_TRANSIT_TUNNELS: u32 = 50_000;
+}
+
+impl Tunnels {
+    /// The most hops of a tunnel: a build message has eight records, one of them to spare.
+    pub const MAX_LENGTH: u8 = 7;
+    /// The most random extra hops.
+    pub const MAX_LENGTH_VARIANCE: u8 = 2;
+    /// The most tunnels in one direction: as many leases as a LeaseSet2 holds.
+    pub const MAX_QUANTITY: u8 = 16;
+}
+
+impl HttpProxy {
+    /// Where to listen when nothing is said: port 4444 of this machine only.
+    pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4444);
+    /// The name under which its keys are stored.
+    pub const KEYS: &str = "http_proxy.dat";
+
+    /// A proxy at `listen`, with default tunnels.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, tunnels: Tunnels::default() }
+    }
+}
+
+impl Server {
+    /// A TCP server tunnel with default tunnels; its keys are stored as `NAME.dat`.
+    #[must_use]
+    pub fn new(name: &str, target: SocketAddr) -> Self {
+        Self {
+            name: name.into(),
+            target,
+            kind: ServerKind::Tcp,
+            keys: format!("{name}.dat").into(),
+            tunnels: Tunnels::default(),
+        }
+    }
+}
+
+impl Client {
+    /// A client tunnel with default tunnels.
+    #[must_use]
+    pub fn new(name: &str, listen: SocketAddr, destination: &str) -> Self {
+        Self {
+            name: name.into(),
+            listen,
+            destination: destination.into(),
+            tunnels: Tunnels::default(),
+        }
+    }
+
+    /// The name under which its keys are stored.
+    #[must_use]
+    pub fn keys(&self) -> String {
+        format!("client-{}.dat", self.name)
+    }
+}
+
 impl Default for Network {
     fn default() -> Self {
         Self { id: 2, allow_local: false }
     }
 }
 
-impl Default for Limits {
-    /// 1 MiB/s each way, of which others may use four fifths.
+impl Default for Ntcp2 {
+    /// Published as soon as a host is set.
     fn default() -> Self {
-        Self { bandwidth_in: 1 << 20, bandwidth_out: 1 << 20, share: 80, transit_tunnels: 5000 }
+        Self { host: None, port: None, bind: None, publish: true }
+    }
+}
+
+impl Default for Limits {
+    /// 16 MiB/s each way, so that own downloads are seldom held back, of which others may use a
+    /// tenth.
+    fn default() -> Self {
+        Self {
+            bandwidth_in: 16 << 20,
+            bandwidth_out: 16 << 20,
+            share: 10,
+            transit_tunnels: 5000,
+            sessions: 2000,
+        }
     }
 }
 

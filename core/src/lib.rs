@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod client;
 pub mod config;
+pub mod conn;
 pub mod crypto;
 pub mod datagram;
 pub mod destination;

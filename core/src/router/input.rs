@@ -1,35 +1,12 @@
 //! What a runtime hands to the router.
 
+pub use crate::conn::ConnId;
 use crate::wire::hash::Hash;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-
-/// A byte-stream handle, chosen by the side that opens the stream: a runtime numbers what it
-/// accepts with [`ConnId::accepted`], the router what it asks to connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(u64);
-
-impl ConnId {
-    /// The `n`th stream that the runtime accepted.
-    #[must_use]
-    pub const fn accepted(n: u64) -> Self {
-        Self(n << 1)
-    }
-
-    /// The `n`th stream that the router opens.
-    pub(crate) const fn opened(n: u64) -> Self {
-        Self(n << 1 | 1)
-    }
-
-    /// A number unique to the stream, for a runtime's tables.
-    #[must_use]
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
-}
 
 /// Handle for an effect that is answered later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,7 +95,8 @@ pub enum ConnError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Consumed {
-    /// Bytes taken. The runtime keeps the rest and offers it again after a `Resume`.
+    /// Bytes taken. The runtime keeps the rest and offers it again after a `Resume`; a rest counts
+    /// as `pause`.
     pub taken: usize,
     /// Stop reading this stream until [`Action::Resume`](super::output::Action::Resume).
     pub pause: bool,
@@ -130,6 +108,8 @@ pub struct Consumed {
 pub enum Completion {
     /// From [`Job::run`](super::job::Job::run).
     Job(super::job::Done),
+    /// The job panicked. Whatever waits for it is given up; the panic itself was logged.
+    JobFailed,
 }
 
 /// What the embedder wants.
@@ -151,8 +131,12 @@ pub struct Stored {
     pub destinations: BTreeMap<Box<str>, Vec<u8>>,
     /// RouterInfos, from the store and from reseed files; each is checked before use.
     pub router_infos: Vec<Arc<[u8]>>,
+    /// Zip archives of RouterInfos for reseeding, unopened.
+    pub reseed_archives: Vec<Vec<u8>>,
     /// Peer profiles by router hash.
     pub profiles: BTreeMap<Hash, Vec<u8>>,
     /// Address book files, later ones do not override earlier ones.
     pub hosts: Vec<Vec<u8>>,
+    /// What was persisted as [`StoreKey::AddressBook`](super::output::StoreKey::AddressBook).
+    pub learned_hosts: Option<Vec<u8>>,
 }

@@ -1,17 +1,51 @@
 //! The facade: one router, no I/O, no threads, no clock, no ambient randomness.
+//!
+//! The router owns the machines and carries values between them: what one of them says becomes
+//! input of another. Nothing of I2P is decided here that a machine could decide.
 
+mod apps;
+mod dispatch;
 pub mod input;
 pub mod job;
+mod lookups;
 pub mod output;
+mod paths;
+mod publish;
+mod report;
 
+use crate::client::address_book::AddressBook;
 use crate::config::Config;
-use crate::rng::Seed;
+use crate::conn::{ConnId, Opener};
+use crate::garlic::{self, reply::ReplyTags};
+use crate::keys::{DestinationKeys, RouterKeys};
+use crate::netdb::{Context, LookupId, NetDb, NetDbConfig};
+use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
-use alloc::string::String;
+use crate::transport::ntcp2;
+use crate::transport::peers::{PeerAction, Peers, PeersConfig};
+use crate::tunnel::{PoolId, TunnelConfig, Tunnels};
+use crate::wire::hash::Hash;
+use crate::wire::router_info::RouterInfo;
+use crate::wire::tunnel::Delivery as TunnelDelivery;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use input::{Command, Completion, ConnId, ConnInput, Consumed, Datagram, EffectId, Stored};
-use output::{Action, Transmit, Wake};
+use apps::{AppAction, Apps};
+use core::time::Duration;
+use input::{
+    Command, Completion, ConnInput, Consumed, Datagram, EffectId, Listener, Remote, Stored,
+};
+use job::Jobs;
+use lookups::{Pending, Purpose};
+use output::{Action, Event, StoreKey, Transmit, Wake};
+
+/// A step of the wall clock that peers would notice.
+const CLOCK_STEP: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for goodbyes to be written.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What in the configuration or the stored state keeps the router from starting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,11 +68,43 @@ pub enum StartError {
 /// [`Self::poll_transmit`], [`Self::poll_writable`] with [`Self::poll_conn`]; then arm a timer for
 /// [`Self::poll_timeout`].
 pub struct Router {
-    _config: Arc<Config>,
+    config: Arc<Config>,
+    keys: RouterKeys,
+    info: RouterInfo,
+    started: Instant,
+    clock: Clock,
+    peers: Peers,
+    netdb: NetDb,
+    tunnels: Tunnels,
+    garlic: garlic::router::Opener,
+    /// One-time tags of answers, by the context that asked: contexts do not mix.
+    reply_tags: BTreeMap<u32, ReplyTags>,
+    apps: Apps,
+    lookups: BTreeMap<LookupId, Purpose>,
+    pending: BTreeMap<Hash, Pending>,
+    jobs: Jobs,
+    actions: VecDeque<Action>,
+    stop_at: Option<Instant>,
+    ready: bool,
+    rng: Rng,
+}
+
+/// The wall clock as an offset from the monotonic one.
+#[derive(Clone, Copy)]
+struct Clock {
+    at: Instant,
+    unix: UnixTime,
+}
+
+impl Clock {
+    fn unix(self, now: Instant) -> UnixTime {
+        self.unix + now.saturating_since(self.at)
+    }
 }
 
 impl Router {
-    /// A router with `unix` as the wall clock at `now`.
+    /// A router with `unix` as the wall clock at `now`. Keys that are not stored are made, and
+    /// persisted by the first actions.
     pub fn new(
         config: Arc<Config>,
         stored: Stored,
@@ -46,53 +112,214 @@ impl Router {
         now: Instant,
         unix: UnixTime,
     ) -> Result<Self, StartError> {
-        let _ = (stored, seed, now, unix);
-        Ok(Self { _config: config })
+        let mut rng = Rng::new(&seed);
+        let mut actions = VecDeque::new();
+        let keys = router_keys(stored.router_keys.as_deref(), &mut rng, &mut actions)?;
+        let info = publish::router_info(&config, &keys, unix);
+        let hash = info.hash();
+        persist(&mut actions, StoreKey::RouterInfo, info.as_bytes());
+
+        let private = keys.ntcp2.to_bytes();
+        let static_key = crate::crypto::x25519::PrivateKey::from_bytes(*private.as_bytes());
+        let local = ntcp2::Local::new(hash, static_key, keys.ntcp2_iv, config.network.id);
+        let peers_config = PeersConfig {
+            local: Arc::new(local),
+            allow_local: config.network.allow_local,
+            sessions: config.limits.sessions as usize,
+            bandwidth_in: config.limits.bandwidth_in,
+            bandwidth_out: config.limits.bandwidth_out,
+        };
+        let mut peers = Peers::new(peers_config, Opener::new(0), now, rng.fork("peers"));
+        peers.set_own(info.clone());
+
+        let netdb_config = NetDbConfig {
+            local: hash,
+            net_id: config.network.id,
+            allow_local: config.network.allow_local,
+        };
+        let mut netdb = NetDb::new(now, netdb_config, rng.fork("netdb"));
+        lookups::load(&mut netdb, now, unix, &stored);
+        let transit = paths::transit_limits(&config);
+        let tunnel_config = TunnelConfig { local: hash, transit };
+        let mut tunnels = Tunnels::new(tunnel_config, keys.encryption.clone(), rng.fork("tunnels"));
+        tunnels.add_pool(now, unix, PoolId::EXPLORATORY, paths::pool(&config.exploratory));
+
+        let mut destinations = BTreeMap::new();
+        for name in apps::key_names(&config) {
+            let stored = stored.destinations.get(&name).map(Vec::as_slice);
+            let keys = destination_keys(&name, stored, &mut rng, &mut actions)?;
+            destinations.insert(name, keys);
+        }
+        let book = address_book(&stored);
+        let apps =
+            Apps::new(&config, destinations, book, now, &mut rng).map_err(StartError::Config)?;
+        let mut reply_tags = BTreeMap::from([(0, ReplyTags::new())]);
+        for (pool, shape) in apps.pools() {
+            tunnels.add_pool(now, unix, pool, paths::pool(&shape));
+            netdb
+                .add_context(Context(pool.0))
+                .map_err(|e| StartError::Config(format!("too many tunnels configured: {e}")))?;
+            reply_tags.insert(pool.0, ReplyTags::new());
+        }
+        let garlic = garlic::router::Opener::new(keys.encryption.clone());
+        let mut router = Self {
+            config,
+            keys,
+            info,
+            started: now,
+            clock: Clock { at: now, unix },
+            peers,
+            netdb,
+            tunnels,
+            garlic,
+            reply_tags,
+            apps,
+            lookups: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            jobs: Jobs::default(),
+            actions,
+            stop_at: None,
+            ready: false,
+            rng,
+        };
+        router.publish_info(now);
+        router.settle(now);
+        Ok(router)
     }
 
-    /// A received datagram, or a coalesced train of them.
+    /// Our hash: the name under which the network knows this router.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        self.info.hash()
+    }
+
+    /// Our RouterInfo as published last.
+    #[must_use]
+    pub const fn router_info(&self) -> &RouterInfo {
+        &self.info
+    }
+
+    /// A received datagram, or a coalesced train of them. No transport uses datagrams yet.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
-        let _ = (now, datagram);
+        log::trace!("datagram of {} bytes at {now:?} ignored", datagram.payload.len());
     }
 
     /// Something happened on a byte stream.
     pub fn handle_conn(&mut self, now: Instant, conn: ConnId, input: ConnInput<'_>) -> Consumed {
-        let _ = (now, conn, input);
-        Consumed::default()
+        let unix = self.clock.unix(now);
+        let consumed = match input {
+            ConnInput::Accepted { remote, listener: Listener::Ntcp2 } => {
+                match remote {
+                    Remote::Ip(remote) if self.stop_at.is_none() => {
+                        self.peers.handle_accepted(now, conn, remote);
+                    }
+                    Remote::Ip(_) | Remote::Local => {
+                        self.actions.push_back(Action::Close { conn, abort: true });
+                    }
+                }
+                Consumed::default()
+            }
+            ConnInput::Connected if self.peers.owns(conn) => {
+                self.peers.handle_connected(conn);
+                Consumed::default()
+            }
+            ConnInput::Bytes(bytes) if self.peers.owns(conn) => {
+                let taken = bytes.len();
+                let pause = self.peers.handle_bytes(now, unix, conn, bytes);
+                Consumed { taken, pause }
+            }
+            ConnInput::ReadClosed if self.peers.owns(conn) => {
+                self.peers.handle_gone(now, conn, false);
+                Consumed::default()
+            }
+            ConnInput::Failed(_) if self.peers.owns(conn) => {
+                self.peers.handle_gone(now, conn, true);
+                Consumed::default()
+            }
+            ConnInput::Accepted { listener: Listener::Control, .. } => {
+                self.apps.accept_control(now, conn);
+                Consumed::default()
+            }
+            input @ (ConnInput::Accepted { .. }
+            | ConnInput::Connected
+            | ConnInput::Bytes(_)
+            | ConnInput::ReadClosed
+            | ConnInput::Failed(_)) => self.apps.handle_conn(now, conn, input),
+        };
+        self.settle(now);
+        consumed
     }
 
     /// An effect finished.
     pub fn handle_completion(&mut self, now: Instant, id: EffectId, completion: Completion) {
-        let _ = (now, id, completion);
+        match completion {
+            Completion::Job(done) => {
+                if self.jobs.finish(id) {
+                    self.handle_done(now, done);
+                }
+            }
+            Completion::JobFailed => {
+                self.jobs.finish(id);
+            }
+        }
+        self.settle(now);
     }
 
     /// The embedder wants something.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
-        let _ = (now, command);
+        match command {
+            Command::Shutdown => {
+                if self.stop_at.is_none() {
+                    self.stop_at = Some(now + GOODBYE);
+                    let unix = self.clock.unix(now);
+                    self.netdb.save(now, unix);
+                    self.peers.close_all(now);
+                }
+            }
+        }
+        self.settle(now);
     }
 
     /// The wall clock was read again: once a minute, and after it stepped.
     pub fn handle_wall_clock(&mut self, now: Instant, unix: UnixTime) {
-        let _ = (now, unix);
+        let before = self.clock.unix(now).as_millis();
+        self.clock = Clock { at: now, unix };
+        // Peers refuse a RouterInfo from the future, and an old one.
+        if before.abs_diff(unix.as_millis()) > CLOCK_STEP.as_millis() as u64 {
+            log::warn!("the wall clock was set: our RouterInfo is signed anew");
+            self.republish(now);
+            self.settle(now);
+        }
     }
 
     /// Time passed: the deadline of [`Self::poll_timeout`], or later.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        let unix = self.clock.unix(now);
+        if self.stop_at.is_some_and(|at| at <= now) {
+            self.stop_at = Some(now + Duration::from_secs(3600));
+            self.actions.push_back(Action::Notify(Event::Stopped));
+        }
+        self.peers.handle_timeout(now);
+        self.netdb.handle_timeout(now, unix);
+        self.tunnels.handle_timeout(now, unix);
+        self.apps.handle_timeout(now, unix);
+        self.expire_pending(now);
+        self.settle(now);
     }
 
     /// Fresh entropy, after a resume or a fork of the machine.
     pub fn mix_entropy(&mut self, seed: Seed) {
-        let _ = seed;
+        self.rng.mix(&seed);
     }
 
     /// The next rare effect.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
-        None
+        self.actions.pop_front()
     }
 
-    /// Appends up to `max_segments` equal datagrams for one remote to `buf`.
+    /// Appends up to `max_segments` equal datagrams for one remote to `buf`. No transport uses
+    /// datagrams yet.
     pub fn poll_transmit(
         &mut self,
         now: Instant,
@@ -103,12 +330,11 @@ impl Router {
         None
     }
 
-    /// The next stream that has bytes to write, each named once until it has more after it ran dry
-    /// or was told `room`. Follow with [`Self::poll_conn`]; a runtime whose socket is full calls
-    /// that later, when the socket is writable.
+    /// The next stream that has bytes to write. Follow with [`Self::poll_conn`] until that says 0;
+    /// a runtime whose socket is full goes on when the socket is writable.
     #[must_use]
     pub fn poll_writable(&mut self) -> Option<ConnId> {
-        None
+        self.peers.poll_writable().or_else(|| self.apps.poll_writable())
     }
 
     /// Appends at most `room` bytes for `conn` to `buf` and says how many; 0 when there is nothing
@@ -120,15 +346,172 @@ impl Router {
         room: usize,
         buf: &mut Vec<u8>,
     ) -> usize {
-        let _ = (now, conn, room, buf);
-        0
+        if self.peers.owns(conn) {
+            let unix = self.clock.unix(now);
+            return self.peers.poll_conn(now, unix, conn, room, buf);
+        }
+        let n = self.apps.poll_conn(now, conn, room, buf);
+        if n > 0 {
+            // Room in a pipe lets the stream behind it go on.
+            self.settle(now);
+        }
+        n
     }
 
     /// When to call [`Self::handle_timeout`] at the latest, and why. `None`: nothing pending.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Wake)> {
-        None
+        let (apps, apps_wake) = self.apps.poll_timeout();
+        [
+            (self.peers.poll_timeout(), Wake::Session),
+            (self.tunnels.poll_timeout(), Wake::Tunnel),
+            (self.netdb.poll_timeout(), Wake::NetDb),
+            (apps, apps_wake),
+            (self.pending_deadline(), Wake::Router),
+            (self.stop_at, Wake::Router),
+        ]
+        .into_iter()
+        .filter_map(|(at, wake)| at.map(|at| (at, wake)))
+        .min()
     }
+
+    /// Carries values between the machines until none has anything to say.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let mut busy = false;
+            while let Some(event) = self.peers.poll_event() {
+                busy = true;
+                self.handle_peer_event(now, event);
+            }
+            while let Some(action) = self.netdb.poll_action() {
+                busy = true;
+                self.handle_netdb_action(now, action);
+            }
+            while let Some(action) = self.tunnels.poll_action() {
+                busy = true;
+                self.handle_tunnel_action(now, action);
+            }
+            let unix = self.clock.unix(now);
+            busy |= self.apps.settle(now, unix);
+            while let Some(action) = self.apps.poll_action() {
+                busy = true;
+                self.handle_app_action(now, action);
+            }
+            if !busy {
+                break;
+            }
+        }
+        while let Some(action) = self.peers.poll_action() {
+            self.actions.push_back(match action {
+                PeerAction::Connect { conn, remote } => {
+                    Action::Connect { conn, remote, bind: self.config.ntcp2.bind }
+                }
+                PeerAction::Close { conn, abort } => Action::Close { conn, abort },
+                PeerAction::Resume(conn) => Action::Resume(conn),
+            });
+        }
+        if !self.ready && self.apps.all_ready() {
+            self.ready = true;
+            self.actions.push_back(Action::Notify(Event::Ready));
+        }
+    }
+
+    fn handle_app_action(&mut self, now: Instant, action: AppAction) {
+        let unix = self.clock.unix(now);
+        match action {
+            AppAction::Send { app, via, gateway, tunnel, message } => {
+                // The destination stays on its tunnel until that is under suspicion.
+                let pool = apps::pool_of(app);
+                let via = if self.tunnels.is_good(now, via) {
+                    via
+                } else {
+                    self.tunnels.pick_other_outbound(now, pool, via).unwrap_or(via)
+                };
+                let delivery = TunnelDelivery::Tunnel { gateway, tunnel };
+                self.send_through(now, via, delivery, message);
+            }
+            AppAction::Lookup { app, key } => self.look_up_lease_set(now, app, key),
+            AppAction::Publish { app, lease_set } => {
+                let ctx = Context(apps::pool_of(app).0);
+                if let Err(e) = self.netdb.publish_lease_set(now, unix, ctx, lease_set) {
+                    log::warn!("a lease set cannot be published: {e}");
+                }
+            }
+            AppAction::Message { app, message } => {
+                self.handle_end_to_end(now, apps::pool_of(app), &message);
+            }
+            AppAction::Report(conn) => {
+                let report = self.report(now);
+                self.apps.report(conn, &report);
+            }
+            AppAction::Effect(action) => self.actions.push_back(action),
+        }
+    }
+
+    /// Signs our RouterInfo anew and tells the network.
+    fn republish(&mut self, now: Instant) {
+        let unix = self.clock.unix(now);
+        self.info = publish::router_info(&self.config, &self.keys, unix);
+        persist(&mut self.actions, StoreKey::RouterInfo, self.info.as_bytes());
+        self.peers.set_own(self.info.clone());
+        self.publish_info(now);
+    }
+
+    fn publish_info(&mut self, now: Instant) {
+        let unix = self.clock.unix(now);
+        if let Err(e) = self.netdb.publish_router(now, unix, self.info.clone()) {
+            log::error!("our RouterInfo cannot be published: {e}");
+        }
+    }
+}
+
+fn persist(actions: &mut VecDeque<Action>, key: StoreKey, value: &[u8]) {
+    actions.push_back(Action::Persist { key, value: Some(Arc::from(value)) });
+}
+
+/// The user's own names go before those learned from links.
+fn address_book(stored: &Stored) -> AddressBook {
+    let mut book = AddressBook::new();
+    let own = stored.hosts.iter().map(|file| (file, false));
+    for (file, learned) in own.chain(stored.learned_hosts.iter().map(|file| (file, true))) {
+        let import = if learned { book.import_learned(file) } else { book.import(file) };
+        log::info!("hosts: {} names, {} lines skipped", import.added, import.skipped);
+        for finding in &import.findings {
+            log::warn!("hosts, line {}: {}", finding.line, finding.error);
+        }
+    }
+    book
+}
+
+fn router_keys(
+    stored: Option<&[u8]>,
+    rng: &mut Rng,
+    actions: &mut VecDeque<Action>,
+) -> Result<RouterKeys, StartError> {
+    if let Some(bytes) = stored {
+        return RouterKeys::decode(bytes).map_err(|e| StartError::Keys {
+            name: "router.keys".to_string(),
+            reason: e.to_string(),
+        });
+    }
+    let keys = RouterKeys::generate(&mut rng.fork("router keys"));
+    persist(actions, StoreKey::RouterKeys, &keys.encode());
+    Ok(keys)
+}
+
+fn destination_keys(
+    name: &str,
+    stored: Option<&[u8]>,
+    rng: &mut Rng,
+    actions: &mut VecDeque<Action>,
+) -> Result<DestinationKeys, StartError> {
+    if let Some(bytes) = stored {
+        return DestinationKeys::decode(bytes)
+            .map_err(|e| StartError::Keys { name: name.to_string(), reason: e.to_string() });
+    }
+    let keys = DestinationKeys::generate(&mut rng.fork("destination keys"));
+    persist(actions, StoreKey::DestinationKeys(Box::from(name)), &keys.encode());
+    Ok(keys)
 }
 
 const fn assert_send<T: Send + 'static>() {}

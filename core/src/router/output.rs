@@ -25,14 +25,17 @@ pub enum Action {
     /// Finish writing: send FIN after what [`Router::poll_conn`](super::Router::poll_conn) gives,
     /// keep reading.
     ShutdownWrite(ConnId),
-    /// Close the stream; the handle is dead for the router at once.
+    /// Close the stream. No input follows for this handle.
     Close {
         /// Which.
         conn: ConnId,
-        /// Drop unsent bytes and send RST, rather than flush first.
+        /// Drop unsent bytes and send RST. Otherwise the runtime takes at once what
+        /// [`Router::poll_conn`](super::Router::poll_conn) still gives, until it says 0, sends that
+        /// in its own time, and closes with FIN; the handle is dead after the 0.
         abort: bool,
     },
-    /// Put into or delete from the store, durably and atomically, before anything that follows.
+    /// Put into or delete from the store, atomically. Keys and the address book are durable before
+    /// anything that follows happens; the rest is written soon, and may be lost with the power.
     Persist {
         /// What it is.
         key: StoreKey,
@@ -64,6 +67,8 @@ pub enum StoreKey {
     NetDb(Hash),
     /// A peer's profile.
     Profile(Hash),
+    /// The names that the user took over from links, in the format of `hosts.txt`.
+    AddressBook,
 }
 
 /// Something to send in datagrams; the bytes were appended to the buffer given.

@@ -1,0 +1,279 @@
+//! Where each I2NP message goes, by what it is and by how it came (specification `i2np`).
+
+use super::Router;
+use super::lookups::Pending;
+use crate::netdb::Context;
+use crate::netdb::profile::Outcome;
+use crate::time::{Instant, UnixTime};
+use crate::transport::ntcp2::Priority;
+use crate::transport::peers::{NotDialled, PeerEvent};
+use crate::tunnel::PoolId;
+use crate::wire::garlic::{Clove, Delivery};
+use crate::wire::hash::Hash;
+use crate::wire::i2np::{
+    DatabaseLookup, DatabaseSearchReply, DatabaseStore, DeliveryStatus, Message, MessageType,
+    StoreEntry,
+};
+use core::time::Duration;
+
+/// A message this long past its expiration is dropped, ...
+const MAX_LATE: Duration = Duration::from_secs(60);
+/// ... and so is one whose expiration is further ahead than this.
+const MAX_EARLY: Duration = Duration::from_secs(180);
+
+/// How a message came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Via {
+    /// From a peer's session.
+    Peer(Hash),
+    /// In garlic for the router, from whoever it was.
+    Garlic,
+    /// From ourselves, through a tunnel without hops.
+    Own,
+    /// Out of an inbound tunnel of this pool.
+    Tunnel(PoolId),
+}
+
+impl Router {
+    pub(super) fn handle_peer_event(&mut self, now: Instant, event: PeerEvent) {
+        let unix = self.clock.unix(now);
+        match event {
+            PeerEvent::Up { peer, info, dialled } => {
+                if let Some(info) = info
+                    && let Err(e) = self.netdb.handle_peer_info(now, unix, info)
+                {
+                    log::debug!("RouterInfo of {peer:?}: {e}");
+                }
+                if dialled {
+                    self.netdb.report(now, unix, peer, Outcome::Connected);
+                }
+                self.send_pending(now, peer);
+            }
+            PeerEvent::Down { peer } => {
+                log::debug!("session with {peer:?} is over");
+                self.tunnels.handle_disconnected(now, unix, peer);
+            }
+            PeerEvent::Unreachable { peer } => {
+                self.netdb.report(now, unix, peer, Outcome::ConnectFailed);
+                self.tunnels.handle_unreachable(now, unix, peer);
+                self.pending.remove(&peer);
+            }
+            PeerEvent::Skewed { peer, seconds } => {
+                log::debug!(
+                    "the clock of peer {peer:?} differs by {seconds} s: no session; if many do, \
+                     this machine's clock is wrong"
+                );
+            }
+            PeerEvent::Message { from, message } => {
+                self.handle_message(now, unix, Via::Peer(from), message);
+            }
+            PeerEvent::RouterInfo { from, info } => {
+                let result = if from == info.hash() {
+                    self.netdb.handle_peer_info(now, unix, info)
+                } else {
+                    let store = DatabaseStore { reply: None, entry: StoreEntry::RouterInfo(info) };
+                    self.netdb.handle_store(now, unix, Context::ROUTER, Some(from), store)
+                };
+                if let Err(e) = result {
+                    log::debug!("RouterInfo from {from:?}: {e}");
+                }
+            }
+        }
+    }
+
+    /// A message came out of one of our inbound tunnels.
+    /// (`pool` None: for the router, as if it had come directly.)
+    pub(super) fn handle_received(&mut self, now: Instant, pool: Option<PoolId>, message: Message) {
+        let unix = self.clock.unix(now);
+        self.handle_message(now, unix, pool.map_or(Via::Own, Via::Tunnel), message);
+    }
+
+    /// Delivers a message to a router: over its session, or after finding and dialling it.
+    pub(super) fn send_to(&mut self, now: Instant, to: Hash, message: Message, priority: Priority) {
+        if to == self.hash() {
+            let unix = self.clock.unix(now);
+            self.handle_message(now, unix, Via::Own, message);
+            return;
+        }
+        if self.stop_at.is_some() {
+            // Goodbye was said; nobody is dialled again.
+            return;
+        }
+        let Err(message) = self.peers.send(now, &to, message, priority) else { return };
+        let info = self.netdb.router(&to).cloned();
+        if let Some(info) = info {
+            match self.peers.dial(now, &info) {
+                Ok(()) => {
+                    let _gone = self.peers.send(now, &to, message, priority);
+                }
+                // That a dial failed was reported then; here it is only not repeated. Our own
+                // tunnels that begin there are of no use; those of others are their business.
+                Err(NotDialled::FailedLately | NotDialled::NoAddress) => {
+                    if priority != Priority::Transit {
+                        let unix = self.clock.unix(now);
+                        self.tunnels.handle_unreachable(now, unix, to);
+                    }
+                }
+                Err(NotDialled::NoRoom) => log::debug!("no room for a session with {to:?}"),
+            }
+            return;
+        }
+        if Pending::add(&mut self.pending, now, to, message, priority) {
+            self.look_up_router(now, to);
+        }
+    }
+
+    fn handle_message(&mut self, now: Instant, unix: UnixTime, via: Via, message: Message) {
+        let kind = message.kind;
+        // Cells live by their tunnel; their senders set the expiration as they like.
+        if kind != MessageType::TUNNEL_DATA
+            && (message.expires + MAX_LATE < unix || message.expires > unix + MAX_EARLY)
+        {
+            log::debug!("message of type {} with a bad expiration dropped", kind.0);
+            return;
+        }
+        match kind {
+            MessageType::TUNNEL_DATA
+            | MessageType::TUNNEL_GATEWAY
+            | MessageType::TUNNEL_BUILD
+            | MessageType::TUNNEL_BUILD_REPLY
+            | MessageType::VARIABLE_TUNNEL_BUILD
+            | MessageType::VARIABLE_TUNNEL_BUILD_REPLY
+            | MessageType::SHORT_TUNNEL_BUILD
+            | MessageType::OUTBOUND_TUNNEL_BUILD_REPLY => match via {
+                Via::Peer(_) | Via::Garlic | Via::Own => {
+                    let _taken = self.tunnels.handle_message(now, unix, peer(via), message);
+                }
+                Via::Tunnel(_) => log::debug!("type {} out of a tunnel dropped", kind.0),
+            },
+            MessageType::GARLIC => self.handle_garlic(now, unix, via, message),
+            MessageType::DELIVERY_STATUS => self.handle_delivery_status(now, unix, via, &message),
+            MessageType::DATABASE_STORE => self.handle_store(now, unix, via, &message.body),
+            MessageType::DATABASE_SEARCH_REPLY => {
+                match DatabaseSearchReply::decode(&message.body) {
+                    Ok(reply) => {
+                        let (ctx, from) = (context(via), peer(via));
+                        self.netdb.handle_search_reply(now, unix, ctx, from, &reply);
+                    }
+                    Err(e) => log::debug!("search reply dropped: {e}"),
+                }
+            }
+            MessageType::DATABASE_LOOKUP => match (via, DatabaseLookup::decode(&message.body)) {
+                (Via::Peer(from), Ok(lookup)) => {
+                    self.netdb.handle_lookup(now, unix, from, lookup);
+                }
+                // Only a floodfill answers those who hide behind a tunnel.
+                (Via::Garlic | Via::Own | Via::Tunnel(_), Ok(_)) => {}
+                (_, Err(e)) => log::debug!("lookup dropped: {e}"),
+            },
+            _ => log::debug!("message of type {} dropped", kind.0),
+        }
+    }
+
+    fn handle_garlic(&mut self, now: Instant, unix: UnixTime, via: Via, mut message: Message) {
+        let pool = match via {
+            Via::Tunnel(pool) => pool,
+            Via::Peer(_) | Via::Garlic | Via::Own => PoolId::EXPLORATORY,
+        };
+        if via == Via::Garlic {
+            log::debug!("garlic inside garlic dropped");
+            return;
+        }
+        let body = &mut message.body;
+        if let Some(tags) = self.reply_tags.get_mut(&pool.0)
+            && let Some(opened) = tags.open(now, body)
+        {
+            match opened {
+                Ok(cloves) => self.handle_cloves(now, unix, Some(pool), cloves),
+                Err(e) => log::debug!("reply dropped: {e}"),
+            }
+            return;
+        }
+        if pool != PoolId::EXPLORATORY {
+            self.apps.handle_garlic(now, unix, pool, body);
+            return;
+        }
+        match self.garlic.open(unix, body) {
+            Ok(cloves) => self.handle_cloves(now, unix, None, cloves),
+            Err(e) => log::debug!("garlic message dropped: {e}"),
+        }
+    }
+
+    /// What was in garlic for the router (`pool` None), or in an answer to what a pool asked.
+    fn handle_cloves(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        pool: Option<PoolId>,
+        cloves: alloc::vec::Vec<Clove>,
+    ) {
+        for Clove { delivery, message } in cloves {
+            match delivery {
+                Delivery::Local => {
+                    let via = pool.map_or(Via::Garlic, Via::Tunnel);
+                    // An answer holds no garlic of its own.
+                    if message.kind != MessageType::GARLIC {
+                        self.handle_message(now, unix, via, message);
+                    }
+                }
+                Delivery::Tunnel { .. } | Delivery::Router(_) | Delivery::Destination(_) => {
+                    log::debug!("clove that is not for the router dropped");
+                }
+            }
+        }
+    }
+
+    /// A DeliveryStatus ends a tunnel test or confirms a store; its id tells which.
+    fn handle_delivery_status(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        via: Via,
+        message: &Message,
+    ) {
+        let Ok(status) = DeliveryStatus::decode(&message.body) else {
+            log::debug!("delivery status dropped");
+            return;
+        };
+        if !self.netdb.handle_delivery_status(now, unix, context(via), status.id) {
+            log::debug!("delivery status for nothing of ours");
+        }
+    }
+
+    /// A message for the router came to one of our destinations: the answer to something of ours.
+    pub(super) fn handle_end_to_end(&mut self, now: Instant, pool: PoolId, message: &Message) {
+        let unix = self.clock.unix(now);
+        match message.kind {
+            MessageType::DELIVERY_STATUS => {
+                self.handle_delivery_status(now, unix, Via::Tunnel(pool), message);
+            }
+            kind => log::debug!("end-to-end message of type {} dropped", kind.0),
+        }
+    }
+
+    fn handle_store(&mut self, now: Instant, unix: UnixTime, via: Via, body: &[u8]) {
+        let result = DatabaseStore::decode(body)
+            .map(|store| self.netdb.handle_store(now, unix, context(via), peer(via), store));
+        match result {
+            Ok(Ok(_)) => {}
+            Ok(Err(e)) => log::debug!("store refused: {e}"),
+            Err(e) => log::debug!("store dropped: {e}"),
+        }
+    }
+}
+
+/// The peer that sent it over its session.
+const fn peer(via: Via) -> Option<Hash> {
+    match via {
+        Via::Peer(from) => Some(from),
+        Via::Garlic | Via::Own | Via::Tunnel(_) => None,
+    }
+}
+
+/// Whose question an answer belongs to: that of the pool it came through.
+const fn context(via: Via) -> Context {
+    match via {
+        Via::Tunnel(pool) => Context(pool.0),
+        Via::Peer(_) | Via::Garlic | Via::Own => Context::ROUTER,
+    }
+}

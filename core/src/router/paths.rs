@@ -1,0 +1,176 @@
+//! The tunnels' wishes: paths, messages, and what was measured of peers.
+
+use super::Router;
+use super::job::Job;
+use super::output::Action;
+use crate::config::{self, Config};
+use crate::netdb::profile;
+use crate::time::{Instant, UnixTime};
+use crate::transport::ntcp2;
+use crate::tunnel::select::{self, Candidate, Group, PathRequest};
+use crate::tunnel::{
+    BuildId, Direction, Hop, Outcome, PoolConfig, PoolId, Priority, TransitLimits, TunnelAction,
+};
+use crate::wire::hash::Hash;
+use crate::wire::router_info::Bandwidth;
+use crate::wire::tunnel::Delivery as TunnelDelivery;
+use alloc::vec::Vec;
+
+/// Candidates that one choice of a path looks at: all in small networks, a sample in large ones.
+const CANDIDATES: usize = 300;
+/// In test networks a handful of routers sends all the requests.
+const LOCAL_REQUESTS_PER_HOP: u32 = 10_000;
+/// How much less a loaded or untried router is chosen.
+const CONGESTED_DIVISOR: u32 = 8;
+const COOLING_DIVISOR: u32 = 64;
+
+/// A pool's shape as configured.
+pub(super) const fn pool(shape: &config::Tunnels) -> PoolConfig {
+    PoolConfig {
+        inbound_length: shape.length,
+        outbound_length: shape.length,
+        variance: shape.length_variance,
+        inbound_quantity: shape.quantity,
+        outbound_quantity: shape.quantity,
+    }
+}
+
+/// What we carry for others, as configured.
+pub(super) fn transit_limits(config: &Config) -> TransitLimits {
+    let limits = &config.limits;
+    let rate = limits.bandwidth_in.min(limits.bandwidth_out);
+    let share = rate / 100 * u64::from(limits.share.min(100));
+    let mut transit = TransitLimits {
+        tunnels: limits.transit_tunnels,
+        bytes_per_second: Some(share),
+        accept: limits.transit_tunnels > 0 && share > 0,
+        ..TransitLimits::default()
+    };
+    if config.network.allow_local {
+        transit.requests_per_hop = LOCAL_REQUESTS_PER_HOP;
+    }
+    transit
+}
+
+impl Router {
+    pub(super) fn handle_tunnel_action(&mut self, now: Instant, action: TunnelAction) {
+        let unix = self.clock.unix(now);
+        match action {
+            TunnelAction::NeedPath { build, pool, direction, length, avoid } => {
+                self.choose_path(now, unix, build, pool, direction, length, &avoid);
+            }
+            TunnelAction::Send { to, message, priority } => {
+                let priority = match priority {
+                    Priority::Control => ntcp2::Priority::Control,
+                    Priority::Own => ntcp2::Priority::Own,
+                    Priority::Transit => ntcp2::Priority::Transit,
+                };
+                self.send_to(now, to, message, priority);
+            }
+            TunnelAction::SendWrapped { to, key, via, message } => {
+                if let Some(message) = self.wrap(now, &key, message) {
+                    self.send_through(now, via, TunnelDelivery::Router(to), message);
+                }
+            }
+            TunnelAction::Received { pool, message } => self.handle_received(now, pool, message),
+            TunnelAction::PoolChanged(pool) => {
+                if pool != PoolId::EXPLORATORY {
+                    let leases = self.tunnels.inbound_leases(now, unix, pool);
+                    let outbound = self.tunnels.ranked_outbound(now, pool);
+                    self.apps.handle_tunnels(now, unix, pool, leases, outbound);
+                }
+            }
+            TunnelAction::Report { peer, outcome } => self.report_peer(now, unix, peer, outcome),
+            TunnelAction::Job(job) => {
+                let id = self.jobs.start();
+                self.actions.push_back(Action::Run { id, job: Job::build(job) });
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one action")]
+    fn choose_path(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        build: BuildId,
+        pool: PoolId,
+        direction: Direction,
+        length: usize,
+        avoid: &[Hash],
+    ) {
+        let hops = if length == 0 {
+            Some(Vec::new())
+        } else {
+            let candidates = self.candidates(now, unix);
+            let request = PathRequest {
+                direction,
+                length,
+                local: self.hash(),
+                local_v4: true,
+                local_v6: false,
+                local_published: super::publish::published_host(&self.config).is_some(),
+                same_group: self.config.network.allow_local,
+                avoid,
+            };
+            select::select(&request, &candidates, &mut self.rng)
+        };
+        let hops: Vec<Hop> = hops.unwrap_or_default();
+        if hops.is_empty() && length > 0 {
+            log::debug!("no path of {length} hops for pool {}", pool.0);
+        }
+        self.tunnels.handle_path(now, unix, build, &hops);
+    }
+
+    /// The routers that may be hops, with how much we want them.
+    fn candidates(&mut self, now: Instant, unix: UnixTime) -> Vec<Candidate> {
+        let (counts, tunnels) = self.tunnels.hop_counts();
+        let peers = &self.peers;
+        self.netdb
+            .draw_candidates(now, unix, CANDIDATES)
+            .into_iter()
+            .map(|c| {
+                let mut weight = c.standing.weight.saturating_mul(match c.bandwidth {
+                    Bandwidth::K | Bandwidth::L | Bandwidth::M => 1,
+                    Bandwidth::N => 2,
+                    Bandwidth::O => 4,
+                    Bandwidth::P => 6,
+                    Bandwidth::X => 8,
+                });
+                if c.congested {
+                    weight /= CONGESTED_DIVISOR;
+                }
+                if c.standing.cooling {
+                    weight /= COOLING_DIVISOR;
+                }
+                let uses = counts.get(&c.hash).copied().unwrap_or(0);
+                let share = (uses * 1000).checked_div(tunnels).unwrap_or(0);
+                let v4 = c.host.is_ipv4();
+                Candidate {
+                    hash: c.hash,
+                    key: c.key,
+                    groups: alloc::vec![Group::of(c.host.ip())],
+                    v4,
+                    v6: !v4,
+                    published_v4: v4 && c.gateway,
+                    published_v6: !v4 && c.gateway,
+                    connected: peers.is_connected(&c.hash),
+                    weight: weight.max(1),
+                    share: u16::try_from(share).unwrap_or(u16::MAX),
+                }
+            })
+            .collect()
+    }
+
+    fn report_peer(&mut self, now: Instant, unix: UnixTime, peer: Hash, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Accepted { latency } => profile::Outcome::BuildAccepted { latency },
+            Outcome::Rejected { .. } => profile::Outcome::BuildRejected,
+            Outcome::BuildTimedOut => profile::Outcome::BuildTimedOut { hops: 3 },
+            Outcome::TestPassed { latency } => profile::Outcome::TestPassed { latency },
+            Outcome::TestLost => profile::Outcome::TestFailed { hops: 6 },
+            Outcome::TestFailed => profile::Outcome::TestFailed { hops: 3 },
+        };
+        self.netdb.report(now, unix, peer, outcome);
+    }
+}

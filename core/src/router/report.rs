@@ -1,0 +1,112 @@
+//! The state of the router as plain numbers.
+
+use super::apps::Kind;
+use super::{Router, publish};
+use crate::client::control::{
+    AddressReport, DirectionReport, InfoReport, NetDbReport, PeersReport, PoolReport,
+    ServiceReport, TransitReport,
+};
+use crate::config::ServerKind;
+use crate::time::Instant;
+use crate::tunnel::PoolId;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+impl Router {
+    /// What `ramson info` shows.
+    #[must_use]
+    pub fn report(&self, now: Instant) -> InfoReport {
+        let counts = self.netdb.counts();
+        let transit = self.tunnels.transit_stats();
+        let peers = self.peers.counts();
+        let traffic = self.peers.traffic();
+        let addresses = self
+            .info
+            .addresses()
+            .iter()
+            .map(|a| AddressReport { style: a.style.as_str().to_string(), host: a.host() });
+        InfoReport {
+            program: String::from(concat!("ramson ", env!("CARGO_PKG_VERSION"))),
+            uptime: now.saturating_since(self.started),
+            hash: self.hash(),
+            network: self.config.network.id,
+            caps: publish::caps(&self.config),
+            router_info_file: None,
+            addresses: addresses.collect(),
+            peers: PeersReport {
+                inbound: peers.inbound as u64,
+                outbound: peers.outbound as u64,
+                pending: peers.pending as u64,
+            },
+            netdb: NetDbReport {
+                routers: (counts.verified + counts.unverified) as u64,
+                floodfills: counts.floodfills as u64,
+                lease_sets: counts.lease_sets as u64,
+            },
+            pools: self.pool_reports(now),
+            transit: TransitReport {
+                tunnels: transit.tunnels as u64,
+                accepted: transit.accepted,
+                refused: transit.rejected,
+                messages: transit.cells,
+                bytes: transit.bytes,
+            },
+            bytes_received: traffic.received,
+            bytes_sent: traffic.sent,
+            memory: self.memory() as u64,
+            names: self.apps.names() as u64,
+            services: self.service_reports(),
+        }
+    }
+
+    /// Bytes that we account for: buffers that peers and clients can fill.
+    fn memory(&self) -> usize {
+        self.tunnels.reassembly_bytes() + self.apps.all().iter().map(|a| a.memory()).sum::<usize>()
+    }
+
+    fn pool_reports(&self, now: Instant) -> Vec<PoolReport> {
+        let names = self.apps.all().iter().enumerate();
+        let own = core::iter::once((PoolId::EXPLORATORY, "exploratory"));
+        own.chain(names.map(|(i, a)| (super::apps::pool_of(i), &*a.name)))
+            .filter_map(|(pool, name)| {
+                let stats = self.tunnels.pool_stats(now, pool)?;
+                let direction = |active: usize| DirectionReport {
+                    active: active as u64,
+                    building: stats.building as u64,
+                    built: stats.built,
+                    refused: stats.rejected,
+                    timed_out: stats.timed_out,
+                    failed: stats.failed,
+                };
+                Some(PoolReport {
+                    name: name.to_string(),
+                    inbound: direction(stats.inbound),
+                    outbound: direction(stats.outbound),
+                })
+            })
+            .collect()
+    }
+
+    fn service_reports(&self) -> Vec<ServiceReport> {
+        let report = |(i, app): (usize, &super::apps::App)| {
+            let (kind, listen, target) = match &app.kind {
+                Kind::HttpProxy { listen } => ("http_proxy", Some(*listen), None),
+                Kind::Client { listen, .. } => ("client", Some(*listen), None),
+                Kind::Server { target, kind: ServerKind::Tcp } => ("server", None, Some(*target)),
+                Kind::Server { target, kind: ServerKind::Http } => {
+                    ("http_server", None, Some(*target))
+                }
+            };
+            ServiceReport {
+                name: app.name.to_string(),
+                kind: kind.to_string(),
+                listen,
+                target,
+                b32: Some(app.destination.identity().b32_address()),
+                connections: self.apps.connections(i) as u64,
+                ready: app.destination.is_ready(),
+            }
+        };
+        self.apps.all().iter().enumerate().map(report).collect()
+    }
+}
