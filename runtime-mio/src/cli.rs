@@ -1,0 +1,209 @@
+//! The command line of the `ramson` program, as a library so that tests can build it too.
+
+use crate::config::{ConfigErrors, FILE_NAME, Settings};
+use crate::data_dir::{self, DataDir, DataDirError};
+use crate::info::{Info, InfoError};
+use crate::{Runtime, RuntimeError, logger};
+use clap::{Args, Parser, Subcommand};
+use log::{LevelFilter, error};
+use std::fmt::Display;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const LONG_ABOUT: &str = "\
+An I2P router: browse, host and transfer anonymously.
+
+Without a configuration it runs an HTTP proxy on 127.0.0.1:4444.";
+
+const AFTER_HELP: &str = "\
+Files in DIR (default $XDG_DATA_HOME/ramson, else ~/.local/share/ramson):
+  ramson.toml   configuration, unless --config names another
+  hosts.txt     names, one NAME.i2p=DESTINATION a line
+  router.info   the RouterInfo of this router
+  keys/         secret keys; keep a copy of them
+
+Exit codes: 0 done, 1 the router or the machine failed, 2 wrong usage or configuration.";
+
+/// The command line.
+#[derive(Parser)]
+#[command(name = "ramson", version, about = "An I2P router", long_about = LONG_ABOUT)]
+#[command(after_help = AFTER_HELP, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Args)]
+struct Common {
+    /// Folder of keys, network database and configuration
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Log only warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run until SIGINT or SIGTERM (the default); a second signal stops at once
+    Run,
+    /// Show the router's hash, addresses, tunnels and, when it runs, what it does
+    Info {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the configuration and print all of it, defaults included
+    CheckConfig,
+}
+
+/// What to tell the user, and the exit code.
+enum Failure {
+    /// The machine or the router: 1.
+    Run(String),
+    /// Something for the user to mend, with the text ready to print: 2.
+    Usage(String),
+}
+
+impl Failure {
+    fn run(e: impl Display) -> Self {
+        Self::Run(e.to_string())
+    }
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(e: ConfigErrors) -> Self {
+        Self::Usage(e.to_string())
+    }
+}
+
+impl From<DataDirError> for Failure {
+    fn from(e: DataDirError) -> Self {
+        Self::run(e)
+    }
+}
+
+impl From<InfoError> for Failure {
+    fn from(e: InfoError) -> Self {
+        Self::run(e)
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(e: RuntimeError) -> Self {
+        if e.is_configuration() { Self::Usage(format!("ramson: {e}")) } else { Self::run(e) }
+    }
+}
+
+/// Reads the arguments, does what they say, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { common, verb } = Cli::parse();
+    let result = match verb.unwrap_or(Verb::Run) {
+        Verb::Run => run(&common),
+        Verb::Info { json } => info(&common, json),
+        Verb::CheckConfig => check_config(&common),
+    };
+    let (text, code) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Run(text)) => (format!("ramson: {text}"), 1),
+        Err(Failure::Usage(text)) => (text, 2),
+    };
+    // When nobody reads it, the exit code still tells.
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::from(code)
+}
+
+fn run(common: &Common) -> Result<(), Failure> {
+    // A named file is read first: with a wrong one nothing is made.
+    let named = common.config.as_deref().map(Settings::load).transpose()?;
+    let dir = DataDir::open(&data_dir_path(common)?)?;
+    let settings = match named {
+        Some(settings) => settings,
+        None => settings_in(dir.path())?,
+    };
+    start_log(common, settings.log_level);
+    let mut runtime = Runtime::start(settings, dir)?;
+    runtime.handle_signals()?;
+    Ok(runtime.run()?)
+}
+
+fn info(common: &Common, json: bool) -> Result<(), Failure> {
+    start_log(common, LevelFilter::Warn);
+    let dir = data_dir_path(common)?;
+    let info = match Info::running(&dir)? {
+        Some(info) => info,
+        None => {
+            let settings = match &common.config {
+                Some(file) => Settings::load(file)?,
+                None => settings_in(&dir)?,
+            };
+            Info::stored(&dir, &settings)?
+        }
+    };
+    print(&if json { info.to_json() } else { info.to_table() })
+}
+
+fn check_config(common: &Common) -> Result<(), Failure> {
+    let settings = match &common.config {
+        Some(file) => Settings::load(file)?,
+        None => settings_in(&data_dir_path(common)?)?,
+    };
+    print(&settings.to_toml())
+}
+
+fn data_dir_path(common: &Common) -> Result<PathBuf, DataDirError> {
+    match &common.data_dir {
+        Some(dir) => Ok(dir.clone()),
+        None => data_dir::default_path(|name| std::env::var_os(name)),
+    }
+}
+
+/// The configuration of a data folder; the default when it has none.
+fn settings_in(dir: &Path) -> Result<Settings, ConfigErrors> {
+    let file = dir.join(FILE_NAME);
+    match file.try_exists() {
+        Ok(false) => Ok(Settings::default()),
+        Ok(true) | Err(_) => Settings::load(&file),
+    }
+}
+
+fn start_log(common: &Common, configured: LevelFilter) {
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => configured.min(LevelFilter::Warn),
+        (false, 0) => configured,
+        (false, 1) => configured.max(LevelFilter::Debug),
+        (false, _) => LevelFilter::Trace,
+    };
+    // Fails only when there is a logger already.
+    let _ = logger::init(level);
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        match panic.location() {
+            Some(at) => error!("panic at {at}: {message}"),
+            None => error!("panic: {message}"),
+        }
+    }));
+}
+
+/// Writes to standard output; a reader that had enough is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::run(e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,442 @@
+//! One router with everything around it: store, listeners, threads, signals.
+
+use crate::config::Settings;
+use crate::data_dir::DataDir;
+use crate::event_loop::{Acceptor, EventLoop, Host, LoopError};
+use crate::store::reseed::{self, Reseed};
+use crate::store::{Store, StoreError, Writer};
+use crate::{clock, control, jobs};
+use log::{info, warn};
+use mio::Waker;
+use ramson_core::config::Config;
+use ramson_core::rng::Seed;
+use ramson_core::router::input::{Command, Listener, Stored};
+use ramson_core::router::output::{Event, StoreKey};
+use ramson_core::router::{Router, StartError};
+use ramson_core::time::Instant;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+/// How long a router may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(10);
+/// More descriptors than this no router needs.
+const MAX_DESCRIPTORS: u64 = 1 << 20;
+
+/// Why a router did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The configuration contradicts itself.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// None of the configured files could be used, and no router is known.
+    #[error("reseed.files: {0}; allowed: RouterInfo files, a folder of them or a zip of them")]
+    Reseed(String),
+    /// Keys that cannot be used. They are left as they are.
+    #[error(
+        "keys {name} in {folder}: {reason}; they are left as they are: put back a copy, or move them away to become somebody new"
+    )]
+    Keys {
+        /// Which.
+        name: String,
+        /// Where keys are.
+        folder: PathBuf,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A file of the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {addr} for {key}: {error}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the configuration calls it.
+        key: String,
+        /// The operating system's words.
+        error: io::Error,
+    },
+    /// The operating system refused something else.
+    #[error("{what}: {error}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Its words.
+        error: io::Error,
+    },
+    /// The router cannot go on.
+    #[error("{0}")]
+    Running(String),
+}
+
+impl RuntimeError {
+    /// Whether the user's configuration is to be mended, rather than the machine.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Reseed(_))
+    }
+}
+
+/// A router that is ready to run.
+pub struct Runtime {
+    event_loop: EventLoop<Router, Outside>,
+    commands: Sender<Command>,
+    // Unlocked last, when nothing is written any more.
+    dir: DataDir,
+}
+
+/// Sends commands to a running router from anywhere.
+#[derive(Clone)]
+pub struct Handle {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Runtime {
+    /// Loads what is stored, binds the listeners and makes the router. It does nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// See [`RuntimeError`]; nothing is lost with any of them.
+    pub fn start(settings: Settings, dir: DataDir) -> Result<Self, RuntimeError> {
+        let store = Store::new(dir.path());
+        let mut stored = store.load()?;
+        add_reseed(&mut stored, &settings)?;
+        let mut config = settings.router;
+        limit_sessions(&mut config);
+        let listeners = bind(&mut config, &store)?;
+
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)
+            .map_err(|e| system("no entropy", io::Error::other(e.to_string())))?;
+        let router =
+            Router::new(Arc::new(config), stored, Seed::new(seed), clock::now(), clock::unix())
+                .map_err(|e| start_error(e, &store))?;
+
+        let (commands, receive) = channel();
+        let host = Outside {
+            writer: Writer::start(store.clone()).map_err(|e| system("start a thread", e))?,
+            store,
+            commands: receive,
+            signals: None,
+            deadline: None,
+            on_event: Box::new(|_| {}),
+        };
+        let mut event_loop = EventLoop::new(router, host, jobs::default_threads())
+            .map_err(|e| system("make the event loop", e))?;
+        for (listener, acceptor) in listeners {
+            event_loop.listen(listener, acceptor).map_err(|e| system("watch a listener", e))?;
+        }
+        match control::listen(dir.path()) {
+            Ok(acceptor) => event_loop
+                .listen(Listener::Control, acceptor)
+                .map_err(|e| system("watch the control socket", e))?,
+            Err(e) => warn!("no control socket, so `ramson info` shows little: {e}"),
+        }
+        Ok(Self { event_loop, commands, dir })
+    }
+
+    /// From now on SIGINT and SIGTERM stop the router in good order, and a second one at once.
+    /// Writing to a closed pipe makes no signal in a Rust program.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses.
+    pub fn handle_signals(&mut self) -> Result<(), RuntimeError> {
+        let fail = |e| system("handle signals", e);
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(fail)?;
+        self.event_loop.watch(&mut signals).map_err(fail)?;
+        self.event_loop.host().signals = Some(signals);
+        Ok(())
+    }
+
+    /// Calls `f` for what the router tells.
+    pub fn on_event(&mut self, f: impl FnMut(Event) + 'static) {
+        self.event_loop.host().on_event = Box::new(f);
+    }
+
+    /// To command the router while it runs.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { commands: self.commands.clone(), waker: self.event_loop.waker() }
+    }
+
+    /// Runs on this thread until a shutdown is done.
+    ///
+    /// # Errors
+    ///
+    /// The router or the machine under it failed.
+    pub fn run(self) -> Result<(), RuntimeError> {
+        info!("running; data folder {}", self.dir.path().display());
+        let (host, result) = self.event_loop.run();
+        if host.deadline == Some(Instant::ZERO) {
+            host.writer.abandon();
+        }
+        control::remove(self.dir.path());
+        info!("stopped");
+        result.map_err(|e| match e {
+            LoopError::Poll(error) => system("poll", error),
+            LoopError::Store(_) | LoopError::Panics(_) => RuntimeError::Running(e.to_string()),
+        })
+    }
+}
+
+impl Handle {
+    /// Queues a command. A router that has ended hears nothing any more.
+    pub fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            // The loop is gone if this fails.
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+/// The loop's surroundings.
+struct Outside {
+    store: Store,
+    writer: Writer,
+    commands: Receiver<Command>,
+    signals: Option<Signals>,
+    /// Set by the first shutdown, and to zero by a second signal.
+    deadline: Option<Instant>,
+    on_event: Box<dyn FnMut(Event)>,
+}
+
+impl Host for Outside {
+    fn persist(&mut self, key: StoreKey, value: Option<Arc<[u8]>>) -> Result<(), String> {
+        match key {
+            StoreKey::NetDb(_) | StoreKey::Profile(_) | StoreKey::RouterInfo => {
+                self.writer.write(key, value);
+                Ok(())
+            }
+            StoreKey::AddressBook => {
+                if let Err(e) = self.store.write(&key, value.as_deref()) {
+                    warn!("the address book is not saved: {e}");
+                }
+                Ok(())
+            }
+            // Without them on the disk the router would be somebody else after the next start.
+            StoreKey::RouterKeys | StoreKey::DestinationKeys(_) => {
+                self.store.write(&key, value.as_deref()).map_err(|e| e.to_string())
+            }
+            other => self.store.write(&other, value.as_deref()).map_err(|e| e.to_string()),
+        }
+    }
+
+    fn notify(&mut self, event: Event) {
+        match &event {
+            Event::Ready => info!("ready: tunnels are up"),
+            Event::Stopped => info!("said goodbye"),
+            _ => {}
+        }
+        (self.on_event)(event);
+    }
+
+    fn woken(&mut self) -> Vec<Command> {
+        let mut commands: Vec<Command> = self.commands.try_iter().collect();
+        let signals = self.signals.as_mut().map_or(0, |signals| signals.pending().count());
+        for _ in 0..signals {
+            if self.deadline.is_some() {
+                info!("stopping at once");
+                self.deadline = Some(Instant::ZERO);
+            } else {
+                info!("stopping; a second signal stops at once");
+                self.deadline = Some(clock::now() + GOODBYE);
+                commands.push(Command::Shutdown);
+            }
+        }
+        if self.deadline.is_none() && commands.iter().any(|c| matches!(c, Command::Shutdown)) {
+            self.deadline = Some(clock::now() + GOODBYE);
+        }
+        commands
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+fn system(what: &'static str, error: io::Error) -> RuntimeError {
+    RuntimeError::System { what, error }
+}
+
+fn start_error(e: StartError, store: &Store) -> RuntimeError {
+    match e {
+        StartError::Config(problem) => RuntimeError::Config(problem),
+        StartError::Keys { name, reason } => {
+            RuntimeError::Keys { name, folder: store.keys(), reason }
+        }
+        other => RuntimeError::Running(other.to_string()),
+    }
+}
+
+/// Adds what the user gave for the first start. A router that knows others can do without.
+fn add_reseed(stored: &mut Stored, settings: &Settings) -> Result<(), RuntimeError> {
+    let Reseed { router_infos, archives, problems } =
+        reseed::read_all(settings.reseed.iter().map(PathBuf::as_path));
+    let found = router_infos.len() + archives.len();
+    if stored.router_infos.is_empty() && found == 0 {
+        if !problems.is_empty() {
+            return Err(RuntimeError::Reseed(problems.join("; ")));
+        }
+        warn!("no other router is known, so there is no network to join: set reseed.files");
+    }
+    for problem in problems {
+        warn!("reseed.files: {problem}");
+    }
+    stored.router_infos.extend(router_infos);
+    stored.reseed_archives.extend(archives);
+    Ok(())
+}
+
+/// Raises the soft limit of descriptors to the hard one, and keeps sessions with other routers to
+/// four fifths of it: the rest is for local programs, files and listeners.
+fn limit_sessions(config: &mut Config) {
+    let limit = getrlimit(Resource::Nofile);
+    let mut current = limit.current.unwrap_or(MAX_DESCRIPTORS);
+    let most = limit.maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
+    if current < most {
+        let mut raised = limit;
+        raised.current = Some(most);
+        match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => current = most,
+            Err(e) => warn!("cannot raise the limit of {current} file descriptors: {e}"),
+        }
+    }
+    let sessions = u32::try_from(current.saturating_mul(4) / 5).unwrap_or(u32::MAX);
+    if sessions < config.limits.sessions {
+        warn!("only {current} file descriptors: at most {sessions} sessions with other routers");
+        config.limits.sessions = sessions;
+    }
+}
+
+/// Binds what the configuration asks for.
+fn bind(config: &mut Config, store: &Store) -> Result<Vec<(Listener, Acceptor)>, RuntimeError> {
+    let mut listeners = Vec::new();
+    // Nobody can know the way to a router without address or port.
+    let published = config.ntcp2.publish && config.ntcp2.host.is_some();
+    if published || config.ntcp2.port.is_some() {
+        let acceptor = bind_ntcp2(config, store)?;
+        listeners.push((Listener::Ntcp2, acceptor));
+    }
+    if let Some(proxy) = &config.http_proxy {
+        listeners.push((Listener::HttpProxy, tcp(proxy.listen, || "http_proxy.listen".into())?));
+        info!("HTTP proxy on {}", proxy.listen);
+    }
+    for (i, client) in config.clients.iter().enumerate() {
+        let acceptor = tcp(client.listen, || format!("client.listen of {}", client.name))?;
+        let index = u16::try_from(i)
+            .map_err(|_| RuntimeError::Config("more than 65536 client tunnels".into()))?;
+        listeners.push((Listener::Client(index), acceptor));
+    }
+    Ok(listeners)
+}
+
+/// Binds the port that is configured, else the one remembered, else any.
+fn bind_ntcp2(config: &mut Config, store: &Store) -> Result<Acceptor, RuntimeError> {
+    let ip = config.ntcp2.bind.unwrap_or(match config.ntcp2.host {
+        Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
+    });
+    let listen = |port| tcp(SocketAddr::new(ip, port), || "ntcp2.port".into());
+    if let Some(port) = config.ntcp2.port {
+        return listen(port);
+    }
+    let remembered = store.port().and_then(|port| match listen(port) {
+        Ok(acceptor) => Some(acceptor),
+        Err(e) => {
+            warn!("{e}; choosing another port");
+            None
+        }
+    });
+    let acceptor = match remembered {
+        Some(acceptor) => acceptor,
+        None => listen(0)?,
+    };
+    config.ntcp2.port = acceptor.port();
+    if let Some(port) = config.ntcp2.port.filter(|port| store.port() != Some(*port)) {
+        store.remember_port(port)?;
+    }
+    Ok(acceptor)
+}
+
+fn tcp(addr: SocketAddr, key: impl FnOnce() -> String) -> Result<Acceptor, RuntimeError> {
+    Acceptor::tcp(addr).map_err(|error| RuntimeError::Listen { addr, key: key(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_dir::TestDir;
+    use std::net::TcpListener;
+
+    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn published() -> Config {
+        let mut config = Config::default();
+        config.ntcp2.host = Some(LOCAL);
+        config.ntcp2.bind = Some(LOCAL);
+        config
+    }
+
+    #[test]
+    fn a_chosen_port_is_kept_over_starts() {
+        let tmp = TestDir::new("runtime-port");
+        let store = Store::new(tmp.path());
+        let (mut first, mut second, mut third) = (published(), published(), published());
+        drop(bind(&mut first, &store).unwrap());
+        let chosen = first.ntcp2.port.unwrap();
+        let listeners = bind(&mut second, &store).unwrap();
+        assert_eq!(second.ntcp2.port, Some(chosen));
+        // While somebody has it another is found, for nobody insisted on it.
+        drop(bind(&mut third, &store).unwrap());
+        assert_ne!(third.ntcp2.port, Some(chosen));
+        drop(listeners);
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_its_key() {
+        let tmp = TestDir::new("runtime-in-use");
+        let store = Store::new(tmp.path());
+        let taken = TcpListener::bind((LOCAL, 0)).unwrap();
+        let mut config = published();
+        config.ntcp2.port = Some(taken.local_addr().unwrap().port());
+        let e = bind(&mut config, &store).err().unwrap();
+        let message = e.to_string();
+        let start = format!("cannot listen on {} for ntcp2.port: ", taken.local_addr().unwrap());
+        assert!(message.starts_with(&start), "{message}");
+        assert!(!e.is_configuration());
+    }
+
+    #[test]
+    fn a_hidden_router_does_not_listen() {
+        let tmp = TestDir::new("runtime-hidden");
+        let store = Store::new(tmp.path());
+        let mut no_host = Config::default();
+        let mut not_published = published();
+        not_published.ntcp2.publish = false;
+        for config in [&mut no_host, &mut not_published] {
+            assert!(bind(config, &store).unwrap().is_empty());
+            assert_eq!(config.ntcp2.port, None);
+        }
+    }
+
+    #[test]
+    fn reseeding_fails_only_when_nothing_is_known() {
+        let reseed = vec!["/nonexistent/netDb".into()];
+        let settings = Settings { reseed, ..Settings::default() };
+        let mut stored = Stored::default();
+        let e = add_reseed(&mut stored, &settings).unwrap_err();
+        assert!(e.is_configuration() && e.to_string().contains("/nonexistent/netDb"), "{e}");
+        stored.router_infos.push(Arc::from(&b"known"[..]));
+        add_reseed(&mut stored, &settings).unwrap();
+    }
+}
