@@ -1,0 +1,4 @@
+//! libFuzzer on `certificate`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ramson_fuzz::certificate(data));
