@@ -1,1 +1,18 @@
-//! The world: whole routers and machines in virtual time.
+//! The world around a router: whole networks in virtual time, real i2pd peers, small HTTP ends.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test harness fails by panicking, speaks on stderr and times real routers"
+)]
+
+pub mod floodfill;
+pub mod http;
+pub mod i2pd;
+pub mod namespace;
+pub mod node;
+pub mod world;

@@ -1,0 +1,261 @@
+//! A small network of real i2pd routers inside the caller's namespace.
+
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The network id of the test network.
+pub const NET_ID: u8 = 99;
+
+/// The address of router `i`; each in a /16 of its own, and in a range that i2pd takes as public.
+#[must_use]
+pub fn address(i: usize) -> Ipv4Addr {
+    Ipv4Addr::new(11, 10 + i as u8, 0, 1)
+}
+
+/// The addresses for a network of `routers` i2pd and `others` routers under test.
+#[must_use]
+pub fn addresses(routers: usize, others: usize) -> Vec<Ipv4Addr> {
+    (0..routers + others).map(address).collect()
+}
+
+/// A server tunnel or HTTP proxy that a router gets when it starts.
+pub enum Tunnel {
+    /// An eepsite that forwards to this target.
+    Site(SocketAddr),
+    /// An HTTP proxy on this port of 127.0.0.1.
+    Proxy(u16),
+}
+
+/// A running network. Ends its routers when dropped.
+pub struct Network {
+    /// Everything lives here; deleted when dropped.
+    pub dir: PathBuf,
+    routers: Vec<Router>,
+}
+
+struct Router {
+    dir: PathBuf,
+    child: Option<Child>,
+}
+
+impl Network {
+    /// Starts `count` routers, the first `floodfills` of them floodfills, each knowing all, and
+    /// also the RouterInfos in `extra`. `tunnels` are (router, tunnel) pairs with `hops` hops.
+    #[must_use]
+    pub fn start(name: &str, count: usize, floodfills: usize, tunnels: &[(usize, Tunnel)]) -> Self {
+        let dir = std::env::temp_dir().join(format!("ramson-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        let mut routers = Vec::new();
+        for i in 0..count {
+            let router = Router { dir: dir.join(format!("r{i:02}")), child: None };
+            fs::create_dir_all(router.dir.join("tunnels.d")).unwrap();
+            fs::create_dir_all(router.dir.join("certificates")).unwrap();
+            fs::write(router.dir.join("i2pd.conf"), config(i, i < floodfills)).unwrap();
+            fs::write(router.dir.join("tunnels.conf"), tunnels_config(i, tunnels)).unwrap();
+            routers.push(router);
+        }
+        let mut network = Self { dir, routers };
+        // The first start makes keys and RouterInfos; the second finds those of all the others.
+        network.start_all();
+        for i in 0..count {
+            let info = network.router_info_path(i);
+            wait("router.info", Duration::from_secs(60), || {
+                fs::metadata(&info).is_ok_and(|m| m.len() > 400).then_some(())
+            });
+        }
+        std::thread::park_timeout(Duration::from_millis(300));
+        network.stop_all();
+        let net_db = network.net_db();
+        fs::create_dir_all(&net_db).unwrap();
+        for i in 0..count {
+            let bytes = fs::read(network.router_info_path(i)).unwrap();
+            fs::write(net_db.join(file_name(&bytes)), &bytes).unwrap();
+            for j in (0..count).filter(|j| *j != i) {
+                network.add_router_info(j, &bytes);
+            }
+        }
+        network.start_all();
+        network
+    }
+
+    /// A folder with the RouterInfos of all routers.
+    #[must_use]
+    pub fn net_db(&self) -> PathBuf {
+        self.dir.join("netDb")
+    }
+
+    /// Ends router `i` at once.
+    pub fn kill(&mut self, i: usize) {
+        if let Some(mut child) = self.routers[i].child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts router `i` again.
+    pub fn restart(&mut self, i: usize) {
+        self.kill(i);
+        self.routers[i].child = Some(spawn(&self.routers[i].dir));
+    }
+
+    /// The `.b32.i2p` name of the site on router `i`.
+    #[must_use]
+    pub fn site(&self, i: usize) -> String {
+        let keys = self.routers[i].dir.join("site.dat");
+        wait("the site's keys", Duration::from_secs(30), || {
+            let bytes = fs::read(&keys).ok().filter(|b| b.len() > 400)?;
+            Some(b32_of_destination(&bytes))
+        })
+    }
+
+    /// The process id of router `i`.
+    #[must_use]
+    pub fn pid(&self, i: usize) -> Option<u32> {
+        self.routers[i].child.as_ref().map(Child::id)
+    }
+
+    fn router_info_path(&self, i: usize) -> PathBuf {
+        self.routers[i].dir.join("router.info")
+    }
+
+    fn add_router_info(&self, i: usize, bytes: &[u8]) {
+        let name = file_name(bytes);
+        let first = name.trim_start_matches("routerInfo-").chars().next().unwrap();
+        let folder = self.routers[i].dir.join("netDb").join(format!("r{first}"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+
+    fn start_all(&mut self) {
+        for router in &mut self.routers {
+            router.child = Some(spawn(&router.dir));
+        }
+    }
+
+    fn stop_all(&mut self) {
+        for router in &mut self.routers {
+            if let Some(child) = &router.child {
+                let pid = child.id().to_string();
+                let _ = Command::new("kill").args(["-TERM", &pid]).status();
+            }
+        }
+        for router in &mut self.routers {
+            if let Some(mut child) = router.child.take() {
+                let start = Instant::now();
+                while child.try_wait().ok().flatten().is_none() {
+                    if start.elapsed() > Duration::from_secs(8) {
+                        let _ = child.kill();
+                        let _ = child.wait();
+                        break;
+                    }
+                    std::thread::park_timeout(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for i in 0..self.routers.len() {
+            self.kill(i);
+        }
+        if std::thread::panicking() || std::env::var_os("RAMSON_KEEP").is_some() {
+            eprintln!("kept for a look: {}", self.dir.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+fn spawn(dir: &Path) -> Child {
+    let log = fs::File::options().create(true).append(true).open(dir.join("console.log")).unwrap();
+    let arg = |name: &str, file: &str| format!("--{name}={}", dir.join(file).display());
+    Command::new("i2pd")
+        .arg(format!("--datadir={}", dir.display()))
+        .arg(arg("conf", "i2pd.conf"))
+        .arg(arg("tunconf", "tunnels.conf"))
+        .arg(arg("tunnelsdir", "tunnels.d"))
+        .arg(arg("certsdir", "certificates"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .current_dir(dir)
+        .spawn()
+        .unwrap()
+}
+
+fn config(i: usize, floodfill: bool) -> String {
+    let (address, port) = (address(i), 20_000 + 10 * i);
+    let console = port + 1;
+    format!(
+        "netid = {NET_ID}\nhost = {address}\naddress4 = {address}\nport = {port}\n\
+         ipv4 = true\nipv6 = false\nnat = false\nreservedrange = false\n\
+         floodfill = {floodfill}\nbandwidth = X\nshare = 100\nlog = file\nlogfile = i2pd.log\n\
+         loglevel = {}\n\
+         [ntcp2]\nenabled = true\npublished = true\nport = {port}\n\
+         [ssu2]\nenabled = false\npublished = false\n\
+         [http]\nenabled = true\naddress = 127.0.0.1\nport = {console}\nstrictheaders = false\n\
+         [httpproxy]\nenabled = false\n[socksproxy]\nenabled = false\n[sam]\nenabled = false\n\
+         [upnp]\nenabled = false\n[nettime]\nenabled = false\n\
+         [reseed]\nverify = false\nthreshold = 0\nurls = https://127.0.0.1:1/\n\
+         [addressbook]\ndefaulturl = http://127.0.0.1:1/hosts.txt\n\
+         subscriptions = http://127.0.0.1:1/hosts.txt\n\
+         [limits]\ntransittunnels = 5000\n[persist]\nprofiles = false\n",
+        std::env::var("RAMSON_I2PD_LOG").unwrap_or_else(|_| "warn".into())
+    )
+}
+
+fn tunnels_config(router: usize, tunnels: &[(usize, Tunnel)]) -> String {
+    let mut text = String::new();
+    for (_, tunnel) in tunnels.iter().filter(|(r, _)| *r == router) {
+        text.push_str(&match tunnel {
+            Tunnel::Site(target) => format!(
+                "[site]\ntype = http\nhost = {}\nport = {}\nkeys = site.dat\n",
+                target.ip(),
+                target.port()
+            ),
+            Tunnel::Proxy(port) => format!(
+                "[proxy]\ntype = httpproxy\naddress = 127.0.0.1\nport = {port}\nkeys = proxy.dat\n"
+            ),
+        });
+        for direction in ["inbound", "outbound"] {
+            text.push_str(&format!(
+                "{direction}.length = 3\n{direction}.quantity = 3\n{direction}.lengthVariance = 0\n"
+            ));
+        }
+    }
+    text
+}
+
+/// Tries until `f` has something, for at most `limit`.
+pub fn wait<T>(what: &str, limit: Duration, mut f: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(v) = f() {
+            return v;
+        }
+        assert!(start.elapsed() < limit, "no {what} within {limit:?}");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+fn identity(bytes: &[u8]) -> &[u8] {
+    let certificate = usize::from(u16::from_be_bytes([bytes[385], bytes[386]]));
+    &bytes[..387 + certificate]
+}
+
+fn file_name(router_info: &[u8]) -> String {
+    let hash = Sha256::digest(identity(router_info));
+    let name = data_encoding::BASE64.encode(&hash).replace('+', "-").replace('/', "~");
+    format!("routerInfo-{name}.dat")
+}
+
+fn b32_of_destination(keys: &[u8]) -> String {
+    let hash = Sha256::digest(identity(keys));
+    format!("{}.b32.i2p", data_encoding::BASE32_NOPAD.encode(&hash).to_ascii_lowercase())
+}

@@ -1,0 +1,114 @@
+//! A Ramson router as a process, for tests that need a real one.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// A running router. Ended when dropped.
+pub struct Node {
+    /// Its data folder.
+    pub data: PathBuf,
+    child: Child,
+}
+
+/// The command line of the router under test; `exe` is `env!("CARGO_BIN_EXE_ramson-under-test")`.
+#[must_use]
+pub fn command(exe: &str, data: &Path) -> Command {
+    let mut command = Command::new(exe);
+    command.arg("--data-dir").arg(data).stdin(Stdio::null());
+    command
+}
+
+impl Node {
+    /// Starts `run` with the given configuration text.
+    #[must_use]
+    pub fn start(exe: &str, data: &Path, config: &str) -> Self {
+        fs::create_dir_all(data).unwrap();
+        set_private(data);
+        fs::write(data.join("ramson.toml"), config).unwrap();
+        Self::restart(exe, data)
+    }
+
+    /// Starts `run` in a folder that has its configuration.
+    #[must_use]
+    pub fn restart(exe: &str, data: &Path) -> Self {
+        let log = fs::File::options().create(true).append(true).open(data.join("log.txt")).unwrap();
+        let child =
+            command(exe, data).arg("run").stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        Self { data: data.to_owned(), child }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and wait.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// True while it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|s| s.is_none())
+    }
+
+    /// What `ramson info --json` says; null when it says nothing.
+    #[must_use]
+    pub fn info(exe: &str, data: &Path) -> serde_json::Value {
+        serde_json::from_slice(&info(exe, data).stdout).unwrap_or_default()
+    }
+
+    /// Resident memory in KiB and CPU seconds used so far.
+    #[must_use]
+    pub fn usage(&self) -> (u64, f64) {
+        usage(self.pid())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let mut log = String::new();
+            if let Ok(mut f) = fs::File::open(self.data.join("log.txt")) {
+                let _ = f.read_to_string(&mut log);
+            }
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!("--- last lines of the router's log ---");
+            for line in tail.iter().rev() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+fn info(exe: &str, data: &Path) -> Output {
+    command(exe, data).args(["info", "--json"]).output().unwrap()
+}
+
+/// Resident memory in KiB and CPU seconds of a process.
+#[must_use]
+pub fn usage(pid: u32) -> (u64, f64) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let rss = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .and_then(|v| v.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0);
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    // Fields 14 and 15 of proc(5), counted after the command; 100 ticks a second on Linux.
+    let ticks = |i: usize| fields.get(i).and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0);
+    (rss, (ticks(11) + ticks(12)) / 100.0)
+}
+
+#[cfg(unix)]
+fn set_private(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).unwrap();
+}

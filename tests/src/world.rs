@@ -1,0 +1,572 @@
+//! A handful of whole routers in one process, in virtual time, repeatable from a seed.
+//!
+//! One heap of (time, sequence, happening); TCP pipes with latency, that cut what they carry at
+//! random places; jobs that take their time; a disk per node that a crash tears. Nothing here reads
+//! a clock. What a router promises its runtime is checked with every call; an ERROR log is a
+//! failure. `RAMSON_WORLD_LOG=debug` shows what the routers log, with virtual time.
+
+mod chance;
+mod disk;
+mod http;
+mod journal;
+mod network;
+mod node;
+mod pipe;
+
+pub use http::Answer;
+pub use network::{Shape, SmallWorld, small_world};
+
+use crate::floodfill::{Floodfill, Tally};
+use chance::Chance;
+use node::{Kind, Machine, Node};
+use pipe::{End, EndId};
+use ramson_core::config::Config;
+use ramson_core::rng::Seed;
+use ramson_core::router::Router;
+use ramson_core::router::input::{Command, Completion, ConnId, ConnInput, EffectId, Listener};
+use ramson_core::router::job::Done;
+use ramson_core::router::output::{Action, Event, StoreKey};
+use ramson_core::time::{Instant, UnixTime};
+use sha2::{Digest, Sha256};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A node of the world, by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// A browser with one connection to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BrowserId(usize);
+
+/// Wall time when virtual time is zero.
+pub const EPOCH: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// As a runtime: how often routers are told the wall clock.
+const WALL_CLOCK: Duration = Duration::from_secs(60);
+/// What one input may make a router say before it is asked again.
+const MAX_OUTPUTS: usize = 100_000;
+
+/// The network.
+pub struct World {
+    seed: u64,
+    now: Instant,
+    heap: BinaryHeap<Scheduled>,
+    scheduled: u64,
+    nodes: Vec<Node>,
+    ends: BTreeMap<EndId, End>,
+    /// The node of every end there ever was.
+    homes: BTreeMap<EndId, NodeId>,
+    next_end: u64,
+    browsers: Vec<Browser>,
+    chance: Chance,
+    trace: Sha256,
+    events: u64,
+}
+
+struct Browser {
+    end: EndId,
+    got: Vec<u8>,
+    answers: VecDeque<Answer>,
+    ended: bool,
+}
+
+/// Something that will happen.
+enum Happening {
+    Wake(NodeId),
+    WallClock { node: NodeId, incarnation: u64 },
+    JobDone { node: NodeId, incarnation: u64, id: EffectId, done: Box<Done> },
+    Syn { from: EndId, to: NodeId },
+    Connected(EndId),
+    Refused(EndId),
+    Bytes { from: EndId, to: EndId, bytes: Vec<u8> },
+    Fin(EndId),
+    Reset(EndId),
+    Readable(EndId),
+    Writable(EndId),
+}
+
+struct Scheduled {
+    at: Instant,
+    number: u64,
+    what: Happening,
+}
+
+impl World {
+    /// An empty world.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        journal::install();
+        Self {
+            seed,
+            now: Instant::ZERO,
+            heap: BinaryHeap::new(),
+            scheduled: 0,
+            nodes: Vec::new(),
+            ends: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            next_end: 0,
+            browsers: Vec::new(),
+            chance: Chance::new(&Seed::from_number(seed)),
+            trace: Sha256::new(),
+            events: 0,
+        }
+    }
+
+    /// The address that the next node will have; each is in a /16 of its own.
+    #[must_use]
+    pub fn next_address(&self) -> IpAddr {
+        let n = self.nodes.len();
+        IpAddr::V4(Ipv4Addr::new(11 + (n / 200) as u8, 10 + (n % 200) as u8, 0, 1))
+    }
+
+    /// Adds a router at [`Self::next_address`] and starts it.
+    pub fn add_router(&mut self, config: Config) -> NodeId {
+        let port = config.ntcp2.port.unwrap_or(12_345);
+        self.add(Kind::Router(Arc::new(config)), port)
+    }
+
+    /// Adds a floodfill and starts it.
+    pub fn add_floodfill(&mut self, net_id: u8) -> NodeId {
+        self.add(Kind::Floodfill { net_id }, 12_345)
+    }
+
+    fn add(&mut self, kind: Kind, port: u16) -> NodeId {
+        let id = NodeId(self.nodes.len());
+        let address = SocketAddr::new(self.next_address(), port);
+        let seeds = self.chance.seeds.fork("node");
+        self.nodes.push(Node::new(kind, address, seeds));
+        self.start(id);
+        id
+    }
+
+    /// Gives every node the RouterInfos of `of`, by starting it again.
+    pub fn introduce(&mut self, of: &[NodeId]) {
+        let infos: Vec<Arc<[u8]>> = of
+            .iter()
+            .map(|id| Arc::from(self.stored(*id, &StoreKey::RouterInfo).unwrap()))
+            .collect();
+        for i in 0..self.nodes.len() {
+            self.nodes[i].known.clone_from(&infos);
+            self.crash(NodeId(i));
+            self.start(NodeId(i));
+        }
+    }
+
+    /// The process of a node dies. Its kernel tells the peers; writes that were not urgent are
+    /// lost.
+    pub fn crash(&mut self, id: NodeId) {
+        self.stop(id, true);
+        let now = self.now;
+        self.nodes[id.0].disk.crash(now);
+    }
+
+    /// As [`Self::crash`], but the whole machine is gone: nobody is told, connects are not even
+    /// refused.
+    pub fn lose_power(&mut self, id: NodeId) {
+        self.stop(id, false);
+        let now = self.now;
+        self.nodes[id.0].disk.crash(now);
+        self.nodes[id.0].dark = true;
+    }
+
+    fn stop(&mut self, id: NodeId, tell: bool) {
+        self.nodes[id.0].machine = None;
+        self.nodes[id.0].armed = None;
+        self.cut_all(id, tell);
+    }
+
+    /// Starts a node from its disk.
+    ///
+    /// # Panics
+    /// When it runs, or refuses to start.
+    pub fn start(&mut self, id: NodeId) {
+        let now = self.now;
+        self.enter(id);
+        let node = &mut self.nodes[id.0];
+        assert!(node.machine.is_none(), "it runs");
+        let unix = node.unix(now);
+        let seed = Seed::new(node.seeds.bytes());
+        let mut stored = node.disk.stored();
+        let machine = match &node.kind {
+            Kind::Router(config) => {
+                stored.router_infos.extend(node.known.iter().cloned());
+                let router = Router::new(config.clone(), stored, seed, now, unix);
+                Machine::Router(Box::new(router.expect("the router starts")))
+            }
+            Kind::Floodfill { net_id } => {
+                let keys = stored.router_keys.as_deref();
+                let (address, known) = (node.address, &node.known);
+                let floodfill = Floodfill::new(address, *net_id, keys, known, &seed, unix);
+                Machine::Floodfill(Box::new(floodfill))
+            }
+        };
+        node.machine = Some(machine);
+        node.dark = false;
+        node.incarnation += 1;
+        let incarnation = node.incarnation;
+        self.push(now + WALL_CLOCK, Happening::WallClock { node: id, incarnation });
+        self.drain(id);
+    }
+
+    /// Asks a router to stop; [`Event::Stopped`] follows.
+    pub fn shut_down(&mut self, id: NodeId) {
+        let now = self.now;
+        self.enter(id);
+        if let Some(Machine::Router(router)) = &mut self.nodes[id.0].machine {
+            router.handle_command(now, Command::Shutdown);
+        }
+        self.drain(id);
+    }
+
+    /// Sets the wall clock of a node forward, or back.
+    pub fn step_clock(&mut self, id: NodeId, seconds: i64) {
+        let now = self.now;
+        self.nodes[id.0].ahead += seconds * 1000;
+        self.enter(id);
+        self.nodes[id.0].handle_wall_clock(now);
+        self.drain(id);
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Things that happened so far.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// A digest of everything that arrived anywhere, and when: two runs of one seed have the same.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        crate::http::hex(&self.trace.clone().finalize())
+    }
+
+    /// What a router told its embedder.
+    #[must_use]
+    pub fn happened(&self, id: NodeId) -> &[Event] {
+        &self.nodes[id.0].happened
+    }
+
+    /// A router that runs, for its getters.
+    #[must_use]
+    pub fn router(&self, id: NodeId) -> Option<&Router> {
+        match self.nodes[id.0].machine.as_ref()? {
+            Machine::Router(router) => Some(router),
+            Machine::Floodfill(_) => None,
+        }
+    }
+
+    /// What a floodfill that runs did.
+    #[must_use]
+    pub fn floodfill(&self, id: NodeId) -> Option<Tally> {
+        match self.nodes[id.0].machine.as_ref()? {
+            Machine::Router(_) => None,
+            Machine::Floodfill(floodfill) => Some(floodfill.tally()),
+        }
+    }
+
+    /// RouterInfos and lease sets that a floodfill holds.
+    #[must_use]
+    pub fn floodfill_holds(&self, id: NodeId) -> Option<(usize, usize)> {
+        match self.nodes[id.0].machine.as_ref()? {
+            Machine::Router(_) => None,
+            Machine::Floodfill(floodfill) => Some(floodfill.holds()),
+        }
+    }
+
+    /// What a node persisted.
+    #[must_use]
+    pub fn stored(&self, id: NodeId, key: &StoreKey) -> Option<&[u8]> {
+        self.nodes[id.0].disk.get(key)
+    }
+
+    /// Runs for `d` of virtual time.
+    pub fn run_for(&mut self, d: Duration) {
+        self.run_until(d, |_| false);
+    }
+
+    /// Runs until `done`, at most for `limit` of virtual time; says whether it came true.
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        if done(self) {
+            return true;
+        }
+        while let Some(next) = self.heap.peek().filter(|s| s.at <= end) {
+            assert!(next.at >= self.now, "time runs backwards");
+            let Some(Scheduled { at, what, .. }) = self.heap.pop() else { break };
+            self.now = at;
+            self.events += 1;
+            self.handle(what);
+            if done(self) {
+                return true;
+            }
+        }
+        self.now = end;
+        false
+    }
+
+    /// A browser connects to the HTTP proxy of a router.
+    pub fn open_browser(&mut self, node: NodeId) -> BrowserId {
+        let id = BrowserId(self.browsers.len());
+        let end = EndId(self.next_end + 1);
+        self.browsers.push(Browser {
+            end,
+            got: Vec::new(),
+            answers: VecDeque::new(),
+            ended: false,
+        });
+        let dialled = self.dial_local(node, id, Listener::HttpProxy);
+        assert_eq!(dialled, end);
+        id
+    }
+
+    /// Asks for a page, on a connection that is kept.
+    pub fn ask(&mut self, browser: BrowserId, url: &str) {
+        let host = url.trim_start_matches("http://").split('/').next().unwrap_or("");
+        let request = format!("GET {url} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        self.send(browser, request.as_bytes());
+    }
+
+    /// Sends any bytes.
+    pub fn send(&mut self, browser: BrowserId, bytes: &[u8]) {
+        let end = self.browsers[browser.0].end;
+        self.send_local(end, bytes);
+    }
+
+    /// The oldest answer that came and was not taken, once it is whole.
+    pub fn take_answer(&mut self, browser: BrowserId) -> Option<Answer> {
+        self.browsers[browser.0].answers.pop_front()
+    }
+
+    /// Whole answers that came and were not taken.
+    #[must_use]
+    pub fn answers(&self, browser: BrowserId) -> usize {
+        self.browsers[browser.0].answers.len()
+    }
+
+    /// Bytes that came of the answer that is not whole yet.
+    #[must_use]
+    pub fn received(&self, browser: BrowserId) -> usize {
+        self.browsers[browser.0].got.len()
+    }
+
+    /// True once the proxy closed the connection.
+    #[must_use]
+    pub fn is_ended(&self, browser: BrowserId) -> bool {
+        self.browsers[browser.0].ended
+    }
+
+    /// Closes a browser's connection.
+    pub fn close_browser(&mut self, browser: BrowserId) {
+        let end = self.browsers[browser.0].end;
+        self.leave(end);
+    }
+
+    /// The next answer of a browser; an error says what came instead.
+    pub fn wait_answer(&mut self, browser: BrowserId, limit: Duration) -> Result<Answer, String> {
+        self.run_until(limit, |w| w.answers(browser) > 0 || w.is_ended(browser));
+        let got = self.received(browser);
+        self.take_answer(browser).ok_or_else(|| {
+            let how = if self.is_ended(browser) { "closed" } else { "still waits" };
+            format!("no answer: {how} after {got} bytes")
+        })
+    }
+
+    /// Fetches one page on a connection of its own.
+    pub fn fetch(&mut self, node: NodeId, url: &str, limit: Duration) -> Result<Answer, String> {
+        let browser = self.open_browser(node);
+        self.ask(browser, url);
+        let answer = self.wait_answer(browser, limit);
+        self.close_browser(browser);
+        answer
+    }
+
+    fn handle(&mut self, what: Happening) {
+        match what {
+            Happening::Wake(id) => self.wake(id),
+            Happening::WallClock { node, incarnation } => {
+                if self.nodes[node.0].incarnation == incarnation {
+                    let now = self.now;
+                    self.enter(node);
+                    self.nodes[node.0].handle_wall_clock(now);
+                    self.drain(node);
+                    self.push(now + WALL_CLOCK, Happening::WallClock { node, incarnation });
+                }
+            }
+            Happening::JobDone { node, incarnation, id, done } => {
+                self.enter(node);
+                let n = &mut self.nodes[node.0];
+                if n.incarnation == incarnation
+                    && let Some(Machine::Router(router)) = &mut n.machine
+                {
+                    router.handle_completion(self.now, id, Completion::Job(*done));
+                    self.drain(node);
+                }
+            }
+            Happening::Syn { from, to } => self.handle_syn(from, to),
+            Happening::Connected(end) => self.handle_connected(end),
+            Happening::Refused(end) => self.handle_refused(end),
+            Happening::Bytes { from, to, bytes } => self.handle_bytes(from, to, bytes),
+            Happening::Fin(end) => self.handle_fin(end),
+            Happening::Reset(end) => self.handle_reset(end),
+            Happening::Readable(end) => self.handle_readable(end),
+            Happening::Writable(end) => self.handle_writable(end),
+        }
+    }
+
+    fn wake(&mut self, id: NodeId) {
+        let now = self.now;
+        self.enter(id);
+        let node = &mut self.nodes[id.0];
+        if node.armed.is_none_or(|t| t > now) {
+            return;
+        }
+        node.armed = None;
+        if node.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            node.note_wake(now);
+            node.handle_timeout(now);
+        }
+        self.drain(id);
+    }
+
+    /// Something happened on a stream of a machine.
+    fn input(&mut self, node: NodeId, conn: ConnId, input: ConnInput<'_>) {
+        self.enter(node);
+        let _ = self.nodes[node.0].handle_conn(self.now, conn, input);
+        self.drain(node);
+    }
+
+    /// Does everything a machine asks for, then arms its timer.
+    fn drain(&mut self, id: NodeId) {
+        self.enter(id);
+        let mut outputs = 0;
+        loop {
+            let before = outputs;
+            while let Some(action) = self.nodes[id.0].poll_action() {
+                outputs += 1;
+                self.act(id, action);
+            }
+            self.nodes[id.0].assert_no_datagrams(self.now);
+            while let Some(conn) = self.nodes[id.0].poll_writable() {
+                outputs += 1;
+                self.writable(id, conn);
+                assert!(outputs < MAX_OUTPUTS, "a router has something to say for ever");
+            }
+            if outputs == before {
+                break;
+            }
+        }
+        let now = self.now;
+        let node = &mut self.nodes[id.0];
+        if let Some((at, _)) = node.poll_timeout() {
+            let at = at.max(now);
+            if node.armed.is_none_or(|t| at < t) {
+                node.armed = Some(at);
+                self.push(at, Happening::Wake(id));
+            }
+        }
+        if let Some(error) = journal::take_error() {
+            panic!("an ERROR was logged: {error}");
+        }
+    }
+
+    fn act(&mut self, id: NodeId, action: Action) {
+        let now = self.now;
+        match action {
+            Action::Connect { conn, remote, .. } => self.dial(id, conn, remote),
+            Action::Resume(conn) => self.resume(id, conn),
+            Action::ShutdownWrite(conn) => self.shut_down_write(id, conn),
+            Action::Close { conn, abort } => self.close(id, conn, abort),
+            Action::Persist { key, value } => self.nodes[id.0].disk.put(now, key, value),
+            Action::Run { id: effect, job } => {
+                let at = now + self.chance.job();
+                let incarnation = self.nodes[id.0].incarnation;
+                let done = Box::new(job.run());
+                self.push(at, Happening::JobDone { node: id, incarnation, id: effect, done });
+            }
+            Action::Notify(event) => {
+                if event == Event::Stopped {
+                    self.nodes[id.0].disk.sync();
+                }
+                self.nodes[id.0].happened.push(event);
+            }
+            other => panic!("the world does not know {other:?}"),
+        }
+    }
+
+    fn push(&mut self, at: Instant, what: Happening) {
+        self.scheduled += 1;
+        self.heap.push(Scheduled { at, number: self.scheduled, what });
+    }
+
+    fn trace(&mut self, to: EndId, bytes: &[u8]) {
+        self.trace.update(self.now.as_micros().to_be_bytes());
+        self.trace.update(to.0.to_be_bytes());
+        self.trace.update((bytes.len() as u64).to_be_bytes());
+        self.trace.update(bytes);
+    }
+
+    fn enter(&self, id: NodeId) {
+        journal::set(self.now, Some(id.0));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let micros = self.now.as_micros();
+            eprintln!("world of seed {} at {micros} us, event {}", self.seed, self.events);
+        }
+    }
+}
+
+impl Browser {
+    fn handle(&mut self, bytes: &[u8]) {
+        self.got.extend_from_slice(bytes);
+        self.parse();
+    }
+
+    fn end(&mut self, reset: bool) {
+        if reset {
+            log::debug!("the browser's connection was reset");
+        }
+        self.ended = true;
+        self.parse();
+    }
+
+    fn parse(&mut self) {
+        while let Some((answer, used)) = http::answer(&self.got, self.ended) {
+            self.got.drain(..used);
+            self.answers.push_back(answer);
+        }
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    /// The earliest is the greatest: what a heap gives first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}

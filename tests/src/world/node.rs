@@ -1,0 +1,201 @@
+//! One node of a world: a machine with an address, a disk and a clock.
+
+use super::disk::Disk;
+use super::pipe::EndId;
+use crate::floodfill::Floodfill;
+use ramson_core::config::Config;
+use ramson_core::rng::Rng;
+use ramson_core::router::Router;
+use ramson_core::router::input::{ConnId, ConnInput, Consumed};
+use ramson_core::router::output::{Action, Event, Wake};
+use ramson_core::time::{Instant, UnixTime};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Wakes of one node in one virtual second: more is a timer that runs away.
+const MAX_WAKES_A_SECOND: u32 = 20_000;
+/// Wakes of one node at one instant, at which it says that it is still due.
+const MAX_WAKES_AT_ONCE: u32 = 1_000;
+
+/// What a node runs.
+pub(super) enum Kind {
+    Router(Arc<Config>),
+    Floodfill { net_id: u8 },
+}
+
+/// What runs.
+pub(super) enum Machine {
+    Router(Box<Router>),
+    Floodfill(Box<Floodfill>),
+}
+
+/// One machine of the network.
+pub(super) struct Node {
+    pub(super) kind: Kind,
+    /// `None` while it is down.
+    pub(super) machine: Option<Machine>,
+    /// Down without a word: its kernel refuses nothing and resets nothing.
+    pub(super) dark: bool,
+    pub(super) address: SocketAddr,
+    pub(super) disk: Disk,
+    /// RouterInfos that its owner gave it.
+    pub(super) known: Vec<Arc<[u8]>>,
+    pub(super) conns: BTreeMap<ConnId, EndId>,
+    pub(super) accepted: u64,
+    /// Counts starts: what was meant for an earlier one is not for this one.
+    pub(super) incarnation: u64,
+    pub(super) armed: Option<Instant>,
+    pub(super) happened: Vec<Event>,
+    pub(super) seeds: Rng,
+    /// Milliseconds that its wall clock is ahead.
+    pub(super) ahead: i64,
+    wakes: Wakes,
+}
+
+/// Finds timers that run away.
+#[derive(Default)]
+struct Wakes {
+    second: u64,
+    in_second: u32,
+    at: Instant,
+    at_once: u32,
+}
+
+impl Node {
+    pub(super) fn new(kind: Kind, address: SocketAddr, seeds: Rng) -> Self {
+        Self {
+            kind,
+            machine: None,
+            dark: false,
+            address,
+            disk: Disk::default(),
+            known: Vec::new(),
+            conns: BTreeMap::new(),
+            accepted: 0,
+            incarnation: 0,
+            armed: None,
+            happened: Vec::new(),
+            seeds,
+            ahead: 0,
+            wakes: Wakes::default(),
+        }
+    }
+
+    /// Its wall clock.
+    pub(super) fn unix(&self, now: Instant) -> UnixTime {
+        let right = super::EPOCH + now.saturating_since(Instant::ZERO);
+        let step = Duration::from_millis(self.ahead.unsigned_abs());
+        if self.ahead < 0 { right - step } else { right + step }
+    }
+
+    pub(super) fn next_accepted(&mut self) -> ConnId {
+        self.accepted += 1;
+        ConnId::accepted(self.accepted)
+    }
+
+    pub(super) fn handle_conn(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        input: ConnInput<'_>,
+    ) -> Consumed {
+        let unix = self.unix(now);
+        let given = match &input {
+            ConnInput::Bytes(bytes) => Some(bytes.len()),
+            _ => None,
+        };
+        let consumed = match &mut self.machine {
+            Some(Machine::Router(router)) => router.handle_conn(now, conn, input),
+            Some(Machine::Floodfill(floodfill)) => floodfill.handle_conn(now, unix, conn, input),
+            None => Consumed::default(),
+        };
+        if let Some(given) = given {
+            assert!(consumed.taken <= given, "{} taken of {given}", consumed.taken);
+        }
+        consumed
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let unix = self.unix(now);
+        match &mut self.machine {
+            Some(Machine::Router(router)) => router.handle_timeout(now),
+            Some(Machine::Floodfill(floodfill)) => floodfill.handle_timeout(now, unix),
+            None => {}
+        }
+    }
+
+    pub(super) fn handle_wall_clock(&mut self, now: Instant) {
+        let unix = self.unix(now);
+        if let Some(Machine::Router(router)) = &mut self.machine {
+            router.handle_wall_clock(now, unix);
+        }
+    }
+
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
+        match self.machine.as_mut()? {
+            Machine::Router(router) => router.poll_action(),
+            Machine::Floodfill(floodfill) => floodfill.poll_action(),
+        }
+    }
+
+    pub(super) fn poll_writable(&mut self) -> Option<ConnId> {
+        match self.machine.as_mut()? {
+            Machine::Router(router) => router.poll_writable(),
+            Machine::Floodfill(floodfill) => floodfill.poll_writable(),
+        }
+    }
+
+    pub(super) fn poll_conn(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let unix = self.unix(now);
+        let before = out.len();
+        let n = match &mut self.machine {
+            Some(Machine::Router(router)) => router.poll_conn(now, conn, room, out),
+            Some(Machine::Floodfill(f)) => f.poll_conn(now, unix, conn, room, out),
+            None => 0,
+        };
+        assert_eq!(out.len() - before, n, "poll_conn says how much it appended");
+        assert!(n <= room, "{n} bytes for a room of {room}");
+        n
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<(Instant, Wake)> {
+        match self.machine.as_ref()? {
+            Machine::Router(router) => router.poll_timeout(),
+            Machine::Floodfill(f) => f.poll_timeout().map(|at| (at, Wake::Session)),
+        }
+    }
+
+    /// No datagram transport exists yet.
+    pub(super) fn assert_no_datagrams(&mut self, now: Instant) {
+        if let Some(Machine::Router(router)) = &mut self.machine {
+            let mut buf = Vec::new();
+            assert!(router.poll_transmit(now, 1, &mut buf).is_none() && buf.is_empty());
+        }
+    }
+
+    /// Counts a wake.
+    pub(super) fn note_wake(&mut self, now: Instant) {
+        let second = now.as_micros() / 1_000_000;
+        if self.wakes.second != second {
+            self.wakes.second = second;
+            self.wakes.in_second = 0;
+        }
+        if self.wakes.at != now {
+            self.wakes.at = now;
+            self.wakes.at_once = 0;
+        }
+        self.wakes.in_second += 1;
+        self.wakes.at_once += 1;
+        let why = self.poll_timeout();
+        assert!(self.wakes.at_once < MAX_WAKES_AT_ONCE, "due for ever: {why:?} at {now:?}");
+        assert!(self.wakes.in_second < MAX_WAKES_A_SECOND, "wakes without end: {why:?}");
+    }
+}

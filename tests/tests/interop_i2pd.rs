@@ -1,0 +1,88 @@
+//! Ramson among real i2pd routers: fetches their site, hosts one for them, carries their tunnels.
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use ramson_tests::http::{content, get_until, hex, request, serve};
+use ramson_tests::i2pd::{self, Network, Tunnel, wait};
+use ramson_tests::namespace;
+use ramson_tests::node::Node;
+use sha2::{Digest, Sha256};
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+const EXE: &str = env!("CARGO_BIN_EXE_ramson-under-test");
+const ROUTERS: usize = 8;
+const I2PD_PROXY: u16 = 4448;
+const OUR_PROXY: &str = "127.0.0.1:4444";
+
+fn config(network: &Network, site: SocketAddr) -> String {
+    let ours = i2pd::address(ROUTERS);
+    format!(
+        "[network]\nid = {}\nallow_local = true\n\
+         [ntcp2]\nhost = \"{ours}\"\nport = 30000\nbind = \"{ours}\"\npublish = true\n\
+         [reseed]\nfiles = [\"{}\"]\n\
+         [limits]\nbandwidth_in = 100000000\nbandwidth_out = 100000000\n\
+         [http_proxy]\nlisten = \"{OUR_PROXY}\"\nlength = 3\nquantity = 3\n\
+         [[server]]\nname = \"site\"\ntarget = \"{site}\"\nkind = \"http\"\nkeys = \"site.dat\"\n\
+         length = 3\nquantity = 3\n\
+         [log]\nlevel = \"debug\"\n",
+        i2pd::NET_ID,
+        network.net_db().display(),
+    )
+}
+
+fn our_site(data: &std::path::Path) -> String {
+    wait("our site's name in `info`", Duration::from_secs(20), || {
+        let info = Node::info(EXE, data);
+        let services = info["services"].as_array()?;
+        let site = services.iter().find(|s| s["name"] == "site")?;
+        site["b32"].as_str().map(str::to_owned)
+    })
+}
+
+#[test]
+fn ramson_browses_and_hosts_among_i2pd_routers() {
+    let name = "ramson_browses_and_hosts_among_i2pd_routers";
+    namespace::run(name, &["i2pd"], &i2pd::addresses(ROUTERS, 1), || {
+        let theirs = serve(TcpListener::bind("127.0.0.1:0").unwrap());
+        let ours = serve(TcpListener::bind("127.0.0.1:0").unwrap());
+        let mut network = Network::start(
+            name,
+            ROUTERS,
+            3,
+            &[(5, Tunnel::Site(theirs)), (6, Tunnel::Proxy(I2PD_PROXY))],
+        );
+        let data = network.dir.join("ramson");
+        let mut node = Node::start(EXE, &data, &config(&network, ours));
+        let proxy: SocketAddr = OUR_PROXY.parse().unwrap();
+        let long = Duration::from_secs(120);
+
+        let site = network.site(5);
+        get_until(proxy, &format!("http://{site}/10"), long);
+        let a = get_until(proxy, &format!("http://{site}/3000000"), long);
+        assert_eq!(hex(&Sha256::digest(&a.body)), hex(&Sha256::digest(content(3_000_000))));
+
+        let i2pd_proxy = SocketAddr::from(([127, 0, 0, 1], I2PD_PROXY));
+        let our_site = our_site(&data);
+        get_until(i2pd_proxy, &format!("http://{our_site}/10"), long);
+        let a = get_until(i2pd_proxy, &format!("http://{our_site}/3000000"), long);
+        assert_eq!(hex(&Sha256::digest(&a.body)), hex(&Sha256::digest(content(3_000_000))));
+
+        // Uploads, both ways, and what a server learns of the sender.
+        let body = content(20 << 20);
+        let digest = hex(&Sha256::digest(&body));
+        for (proxy, host) in [(proxy, &site), (i2pd_proxy, &our_site)] {
+            let a = request(proxy, "POST", &format!("http://{host}/"), &body, long).unwrap();
+            assert_eq!(String::from_utf8_lossy(&a.body), digest);
+        }
+        let a = get_until(i2pd_proxy, &format!("http://{our_site}/headers"), long);
+        assert!(String::from_utf8_lossy(&a.body).to_ascii_lowercase().contains("x-i2p-destb32"));
+
+        // The others take us as a hop.
+        wait("transit tunnels", long, || {
+            (Node::info(EXE, &data)["transit"]["tunnels"].as_u64()? > 0).then_some(())
+        });
+        assert!(node.is_running());
+        network.kill(0);
+        get_until(proxy, &format!("http://{site}/1000"), long);
+    });
+}
