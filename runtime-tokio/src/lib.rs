@@ -132,6 +132,8 @@ pub async fn run(
     }
     for task in accepting {
         task.abort();
+        // The listener is closed when the task is gone, and not before.
+        let _aborted = task.await;
     }
     Ok(())
 }
