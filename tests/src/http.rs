@@ -43,8 +43,9 @@ fn answer_all(stream: TcpStream) -> std::io::Result<()> {
             (_, "/headers") => head.join("\n").into_bytes(),
             _ => content(path.trim_start_matches('/').parse().unwrap_or(0)),
         };
-        write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len())?;
-        writer.write_all(&answer)?;
+        // One write: i2pd 2.45.1 does not put together a head that comes in pieces.
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+        writer.write_all(&[head.as_bytes(), &answer].concat())?;
     }
 }
 
@@ -127,12 +128,12 @@ pub fn request(
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     let host = url.trim_start_matches("http://").split('/').next().unwrap_or("");
-    write!(stream, "{method} {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n")?;
+    let mut head = format!("{method} {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     if !body.is_empty() {
-        write!(stream, "Content-Length: {}\r\n", body.len())?;
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
-    write!(stream, "\r\n")?;
-    stream.write_all(body)?;
+    head.push_str("\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat())?;
     let mut reader = BufReader::with_capacity(1 << 16, stream);
     reader.fill_buf()?;
     let first_byte = start.elapsed();

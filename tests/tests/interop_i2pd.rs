@@ -59,12 +59,14 @@ fn ramson_browses_and_hosts_among_i2pd_routers() {
         let site = network.site(5);
         get_until(proxy, &format!("http://{site}/10"), long);
         let a = get_until(proxy, &format!("http://{site}/3000000"), long);
+        assert_eq!(a.body.len(), 3_000_000, "{:?}", a.head);
         assert_eq!(hex(&Sha256::digest(&a.body)), hex(&Sha256::digest(content(3_000_000))));
 
         let i2pd_proxy = SocketAddr::from(([127, 0, 0, 1], I2PD_PROXY));
         let our_site = our_site(&data);
         get_until(i2pd_proxy, &format!("http://{our_site}/10"), long);
         let a = get_until(i2pd_proxy, &format!("http://{our_site}/3000000"), long);
+        assert_eq!(a.body.len(), 3_000_000, "{:?}", a.head);
         assert_eq!(hex(&Sha256::digest(&a.body)), hex(&Sha256::digest(content(3_000_000))));
 
         // Uploads, both ways, and what a server learns of the sender.
