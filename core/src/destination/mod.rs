@@ -153,6 +153,12 @@ impl Destination {
         self.remotes.iter().filter(|(_, r)| !r.waiting.is_empty()).map(|(hash, _)| *hash)
     }
 
+    /// True while payloads for `to` wait.
+    #[must_use]
+    pub fn is_congested(&self, to: &Hash) -> bool {
+        self.remotes.get(to).is_some_and(|r| !r.waiting.is_empty())
+    }
+
     /// True when there are tunnels in both directions.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -342,8 +348,7 @@ impl Destination {
     }
 
     fn send_waiting(&mut self, now: Instant, unix: UnixTime) {
-        let waiting: Vec<Hash> =
-            self.remotes.iter().filter(|(_, r)| !r.waiting.is_empty()).map(|(h, _)| *h).collect();
+        let waiting: Vec<Hash> = self.congested().collect();
         for hash in waiting {
             self.send_waiting_for(now, unix, hash);
         }

@@ -978,7 +978,10 @@ impl App {
             };
             self.destination.send(now, unix, packet.to, payload, expects_reply);
             any = true;
-            self.hold_streams(now);
+            // One look at this remote, and not at all of them for each packet.
+            if self.destination.is_congested(&packet.to) && self.held.insert(packet.to) {
+                self.streams.hold(now, &packet.to, true);
+            }
         }
         any
     }
