@@ -23,6 +23,9 @@ pub enum KeysError {
     /// The private keys are those of another identity.
     #[error("damaged: private and public keys do not belong together")]
     Mismatch,
+    /// The bytes between an identity's keys are no longer what they were made as.
+    #[error("damaged: the padding of the identity was changed")]
+    Padding,
     /// A valid identity of a kind that we do not sign with.
     #[error("signature type {0} is not supported for own keys, only Ed25519 (7)")]
     Unsupported(u16),
@@ -171,7 +174,7 @@ impl DestinationKeys {
         let encryption = match identity.x25519_key() {
             Some(public) => {
                 let key = PrivateKey::from_bytes(r.array()?);
-                if key.public() != public {
+                if key.public() != public && !has_padding_for_a_key(&identity) {
                     return Err(KeysError::Mismatch);
                 }
                 Some(key)
@@ -186,8 +189,32 @@ impl DestinationKeys {
         if identity.signing_key() != &signing.public() {
             return Err(KeysError::Mismatch);
         }
+        if padding_is_damaged(&identity) {
+            return Err(KeysError::Padding);
+        }
         Ok(Self { identity, signing: Arc::new(signing), encryption })
     }
+}
+
+/// Whether the place of the encryption key has only the padding that follows it: i2pd makes such
+/// destinations, since nobody encrypts to that key.
+fn has_padding_for_a_key(identity: &Identity) -> bool {
+    let (key, next) = (identity.as_bytes().get(..32), identity.as_bytes().get(32..64));
+    key.is_some() && key == next
+}
+
+/// Whether the padding of an Ed25519 identity, 32 bytes over and over in all that routers make today,
+/// repeats for the most part but not everywhere. The file has no checksum, and with other padding it
+/// would be another destination. Padding made otherwise does not repeat at all.
+fn padding_is_damaged(identity: &Identity) -> bool {
+    // Beside an X25519 key in the field of the encryption key; beside the signing key in the other.
+    let encryption = identity.x25519_key().map(|_| 32..256);
+    encryption.into_iter().chain([256..384 - 32]).any(|place| {
+        let field = identity.as_bytes().get(place).unwrap_or_default();
+        let pairs = || field.iter().zip(field.iter().skip(32));
+        let repeated = pairs().filter(|(a, b)| a == b).count();
+        (pairs().count() / 2..pairs().count()).contains(&repeated)
+    })
 }
 
 const ELGAMAL_PRIVATE_LEN: usize = 256;
@@ -225,10 +252,39 @@ mod tests {
         let mut long = bytes.to_vec();
         long.push(0);
         assert!(DestinationKeys::decode(&long).is_err());
-        for i in bytes.len() - 32..bytes.len() {
+        for i in 0..bytes.len() {
+            // The private key is clamped, which makes some bits of it mean nothing.
+            let clamped = i == 391 || i == 391 + 31;
             let mut bad = bytes.to_vec();
-            bad[i] ^= 1;
-            assert!(DestinationKeys::decode(&bad).is_err(), "byte {i}");
+            bad[i] ^= 8;
+            let result = DestinationKeys::decode(&bad);
+            assert!(result.is_err() || clamped, "byte {i}");
         }
+        let mut torn = bytes.to_vec();
+        torn[40..72].fill(0);
+        assert_eq!(DestinationKeys::decode(&torn).err(), Some(KeysError::Padding));
+    }
+
+    #[test]
+    fn padding_of_any_making_is_taken() {
+        let keys = DestinationKeys::generate(&mut Rng::new(&Seed::from_number(3)));
+        let mut rng = Rng::new(&Seed::from_number(4));
+        let with = |fill: &mut dyn FnMut(usize) -> u8| {
+            let mut bytes = keys.encode().to_vec();
+            for (i, byte) in bytes[32..352].iter_mut().enumerate() {
+                *byte = fill(i);
+            }
+            DestinationKeys::decode(&bytes).map(|k| k.identity.hash())
+        };
+        let random = with(&mut |_| rng.bytes::<1>()[0]).unwrap();
+        let zero = with(&mut |_| 0).unwrap();
+        // One pattern in each field.
+        let two = with(&mut |i| if i < 224 { i as u8 % 32 } else { 200 + i as u8 % 32 }).unwrap();
+        assert!(random != zero && zero != two);
+        let mut bytes = keys.encode().to_vec();
+        let padding = bytes[32..64].to_vec();
+        bytes[..32].copy_from_slice(&padding);
+        let read = DestinationKeys::decode(&bytes).unwrap();
+        assert_eq!(*read.encode(), *bytes);
     }
 }
