@@ -23,7 +23,8 @@ Files in DIR (default $XDG_DATA_HOME/ramson, else ~/.local/share/ramson):
   router.info   the RouterInfo of this router
   keys/         secret keys; keep a copy of them
 
-Exit codes: 0 done, 1 the router or the machine failed, 2 wrong usage or configuration.";
+Exit codes: 0 done, 1 the router or the machine failed, 2 wrong usage, configuration or state:
+something for you to mend.";
 
 /// The command line.
 #[derive(Parser)]
@@ -78,6 +79,10 @@ impl Failure {
     fn run(e: impl Display) -> Self {
         Self::Run(e.to_string())
     }
+
+    fn new(e: impl Display, for_the_user: bool) -> Self {
+        if for_the_user { Self::Usage(format!("ramson: {e}")) } else { Self::run(e) }
+    }
 }
 
 impl From<ConfigErrors> for Failure {
@@ -88,19 +93,19 @@ impl From<ConfigErrors> for Failure {
 
 impl From<DataDirError> for Failure {
     fn from(e: DataDirError) -> Self {
-        Self::run(e)
+        Self::new(&e, e.is_for_the_user())
     }
 }
 
 impl From<InfoError> for Failure {
     fn from(e: InfoError) -> Self {
-        Self::run(e)
+        Self::new(&e, e.is_for_the_user())
     }
 }
 
 impl From<RuntimeError> for Failure {
     fn from(e: RuntimeError) -> Self {
-        if e.is_configuration() { Self::Usage(format!("ramson: {e}")) } else { Self::run(e) }
+        Self::new(&e, e.is_for_the_user())
     }
 }
 

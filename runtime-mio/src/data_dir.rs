@@ -56,6 +56,20 @@ pub enum DataDirError {
     },
 }
 
+impl DataDirError {
+    /// Whether the user has something to mend, rather than the machine.
+    #[must_use]
+    pub const fn is_for_the_user(&self) -> bool {
+        match self {
+            Self::Unknown
+            | Self::Missing(_)
+            | Self::NotADirectory(_)
+            | Self::Permissions { .. } => true,
+            Self::Locked { .. } | Self::Io { .. } => false,
+        }
+    }
+}
+
 /// A data folder that this process alone uses, until this value is dropped.
 #[derive(Debug)]
 pub struct DataDir {

@@ -9,6 +9,7 @@ use crate::{clock, control, jobs};
 use log::{info, warn};
 use mio::Waker;
 use ramson_core::config::Config;
+use ramson_core::keys::KeysError;
 use ramson_core::rng::Seed;
 use ramson_core::router::input::{Command, Listener, Stored};
 use ramson_core::router::output::{Event, StoreKey};
@@ -41,15 +42,14 @@ pub enum RuntimeError {
     Reseed(String),
     /// Keys that cannot be used. They are left as they are.
     #[error(
-        "keys {name} in {folder}: {reason}; they are left as they are: put back a copy, or move them away to become somebody new"
+        "{file}: {reason}; it is left as it is: put back a copy, or move it away to become somebody new",
+        file = file.display()
     )]
     Keys {
-        /// Which.
-        name: String,
-        /// Where keys are.
-        folder: PathBuf,
+        /// Where they are.
+        file: PathBuf,
         /// What is wrong with them.
-        reason: String,
+        reason: KeysError,
     },
     /// A file of the store.
     #[error(transparent)]
@@ -78,10 +78,14 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
-    /// Whether the user's configuration is to be mended, rather than the machine.
+    /// Whether the user has a configuration or a file to mend, rather than the machine.
     #[must_use]
-    pub const fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Reseed(_))
+    pub fn is_for_the_user(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Reseed(_) | Self::Keys { .. } => true,
+            Self::Store(e) => e.is_for_the_user(),
+            Self::Listen { .. } | Self::System { .. } | Self::Running(_) => false,
+        }
     }
 }
 
@@ -271,9 +275,7 @@ fn system(what: &'static str, error: io::Error) -> RuntimeError {
 fn start_error(e: StartError, store: &Store) -> RuntimeError {
     match e {
         StartError::Config(problem) => RuntimeError::Config(problem),
-        StartError::Keys { name, reason } => {
-            RuntimeError::Keys { name, folder: store.keys(), reason }
-        }
+        StartError::Keys { key, reason } => RuntimeError::Keys { file: store.file(&key), reason },
         other => RuntimeError::Running(other.to_string()),
     }
 }
@@ -413,7 +415,7 @@ mod tests {
         let message = e.to_string();
         let start = format!("cannot listen on {} for ntcp2.port: ", taken.local_addr().unwrap());
         assert!(message.starts_with(&start), "{message}");
-        assert!(!e.is_configuration());
+        assert!(!e.is_for_the_user());
     }
 
     #[test]
@@ -435,7 +437,7 @@ mod tests {
         let settings = Settings { reseed, ..Settings::default() };
         let mut stored = Stored::default();
         let e = add_reseed(&mut stored, &settings).unwrap_err();
-        assert!(e.is_configuration() && e.to_string().contains("/nonexistent/netDb"), "{e}");
+        assert!(e.is_for_the_user() && e.to_string().contains("/nonexistent/netDb"), "{e}");
         stored.router_infos.push(Arc::from(&b"known"[..]));
         add_reseed(&mut stored, &settings).unwrap();
     }

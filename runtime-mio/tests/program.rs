@@ -168,17 +168,17 @@ fn the_folders_own_configuration_is_used() {
 }
 
 #[test]
-fn a_folder_that_others_can_read_is_1() {
+fn a_folder_that_others_can_read_is_2() {
     let tmp = TestDir::new("loose");
     std::fs::set_permissions(&tmp.0, std::fs::Permissions::from_mode(0o755)).unwrap();
     let (code, _, err) = output(&["--data-dir", str(&tmp.0)]);
-    assert!(code == 1 && err.contains("permissions are 755"), "{code}: {err}");
+    assert!(code == 2 && err.contains("permissions are 755"), "{code}: {err}");
 }
 
 #[test]
-fn no_folder_at_all_is_1() {
+fn no_folder_at_all_is_2() {
     let (code, _, err) = output(&["info"]);
-    assert!(code == 1 && err.contains("--data-dir"), "{code}: {err}");
+    assert!(code == 2 && err.contains("--data-dir"), "{code}: {err}");
 }
 
 #[test]

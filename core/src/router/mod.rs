@@ -17,7 +17,7 @@ use crate::client::address_book::AddressBook;
 use crate::config::Config;
 use crate::conn::{ConnId, Opener};
 use crate::garlic::{self, reply::ReplyTags};
-use crate::keys::{DestinationKeys, RouterKeys};
+use crate::keys::{DestinationKeys, KeysError, RouterKeys};
 use crate::netdb::{Context, LookupId, NetDb, NetDbConfig};
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
@@ -30,7 +30,7 @@ use crate::wire::tunnel::Delivery as TunnelDelivery;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use apps::{AppAction, Apps};
@@ -55,12 +55,12 @@ pub enum StartError {
     #[error("configuration: {0}")]
     Config(String),
     /// A key file is damaged; it is never replaced silently.
-    #[error("keys {name}: {reason}")]
+    #[error("{key:?}: {reason}")]
     Keys {
         /// Which keys, as they are persisted.
-        name: String,
+        key: StoreKey,
         /// What is wrong.
-        reason: String,
+        reason: KeysError,
     },
 }
 
@@ -489,10 +489,8 @@ fn router_keys(
     actions: &mut VecDeque<Action>,
 ) -> Result<RouterKeys, StartError> {
     if let Some(bytes) = stored {
-        return RouterKeys::decode(bytes).map_err(|e| StartError::Keys {
-            name: "router.keys".to_string(),
-            reason: e.to_string(),
-        });
+        return RouterKeys::decode(bytes)
+            .map_err(|reason| StartError::Keys { key: StoreKey::RouterKeys, reason });
     }
     let keys = RouterKeys::generate(&mut rng.fork("router keys"));
     persist(actions, StoreKey::RouterKeys, &keys.encode());
@@ -506,8 +504,10 @@ fn destination_keys(
     actions: &mut VecDeque<Action>,
 ) -> Result<DestinationKeys, StartError> {
     if let Some(bytes) = stored {
-        return DestinationKeys::decode(bytes)
-            .map_err(|e| StartError::Keys { name: name.to_string(), reason: e.to_string() });
+        return DestinationKeys::decode(bytes).map_err(|reason| StartError::Keys {
+            key: StoreKey::DestinationKeys(Box::from(name)),
+            reason,
+        });
     }
     let keys = DestinationKeys::generate(&mut rng.fork("destination keys"));
     persist(actions, StoreKey::DestinationKeys(Box::from(name)), &keys.encode());

@@ -60,6 +60,19 @@ pub enum InfoError {
     NoRouter(std::path::PathBuf),
 }
 
+impl InfoError {
+    /// Whether the user has something to mend, rather than the machine.
+    #[must_use]
+    pub fn is_for_the_user(&self) -> bool {
+        match self {
+            Self::DataDir(e) => e.is_for_the_user(),
+            Self::Store(e) => e.is_for_the_user(),
+            Self::Keys { .. } | Self::NoRouter(_) => true,
+            Self::Answer(_) => false,
+        }
+    }
+}
+
 impl Info {
     /// Asks the router that runs in `folder`; `None` when none does.
     ///

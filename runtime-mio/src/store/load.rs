@@ -70,7 +70,8 @@ impl Store {
             let entry = entry.map_err(|e| fail(&folder, "read the folder", e))?;
             let name = entry.file_name();
             let Some(name) = name.to_str().filter(|n| !atomic::is_leftover(n)) else { continue };
-            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            // Copies of keys may lie in folders; a folder in place of the router's keys is not "none".
+            if name != ROUTER_KEYS && entry.file_type().is_ok_and(|t| t.is_dir()) {
                 continue;
             }
             let path = entry.path();
@@ -172,10 +173,13 @@ pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
 fn read_keys(path: &Path) -> io::Result<Vec<u8>> {
     let mode = std::fs::metadata(path)?.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(io::Error::other(format!(
+        let problem = format!(
             "permissions are {mode:03o}, others could read them; run: chmod 600 {}",
             path.display()
-        )));
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }
-    read(path, MAX_KEYS)?.ok_or_else(|| io::Error::other(format!("longer than {MAX_KEYS} bytes")))
+    let too_long =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("longer than {MAX_KEYS} bytes"));
+    read(path, MAX_KEYS)?.ok_or_else(too_long)
 }

@@ -45,6 +45,19 @@ pub struct StoreError {
     error: io::Error,
 }
 
+impl StoreError {
+    /// Whether it is the file that its owner has to mend, not the disk.
+    #[must_use]
+    pub fn is_for_the_user(&self) -> bool {
+        matches!(
+            self.error.kind(),
+            io::ErrorKind::PermissionDenied
+                | io::ErrorKind::InvalidData
+                | io::ErrorKind::IsADirectory
+        )
+    }
+}
+
 /// The files of one data folder, which somebody has locked.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -78,6 +91,16 @@ impl Store {
             None => ("remove", atomic::remove(&parent, &place.name, durability)),
         };
         done.map_err(|error| self.error(parent.join(&place.name), what, error))
+    }
+
+    /// Where a value is, or would be.
+    #[must_use]
+    pub fn file(&self, key: &StoreKey) -> PathBuf {
+        let place = self.place(key);
+        let mut file = self.root.clone();
+        file.extend(place.folders);
+        file.push(place.name);
+        file
     }
 
     /// Where our RouterInfo is.
