@@ -209,7 +209,7 @@ fn has_padding_for_a_key(identity: &Identity) -> bool {
 fn padding_is_damaged(identity: &Identity) -> bool {
     // Beside an X25519 key in the field of the encryption key; beside the signing key in the other.
     let encryption = identity.x25519_key().map(|_| 32..256);
-    encryption.into_iter().chain([256..384 - 32]).any(|place| {
+    encryption.into_iter().chain(core::iter::once(256..384 - 32)).any(|place| {
         let field = identity.as_bytes().get(place).unwrap_or_default();
         let pairs = || field.iter().zip(field.iter().skip(32));
         let repeated = pairs().filter(|(a, b)| a == b).count();

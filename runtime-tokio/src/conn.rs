@@ -364,7 +364,10 @@ mod tests {
             match timeout(PATIENCE, happened.recv()).await.unwrap().unwrap() {
                 Happened::WriteFailed { .. } => broken += 1,
                 Happened::Failed { .. } | Happened::ReadClosed { .. } => over += 1,
-                _ => {}
+                Happened::Accepted { .. }
+                | Happened::Dialled { .. }
+                | Happened::Bytes { .. }
+                | Happened::Written { .. } => {}
             }
         }
         assert_eq!((broken, over), (1, 1));

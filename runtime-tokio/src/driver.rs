@@ -247,15 +247,12 @@ impl<H: Host> Driver<H> {
                     entry.finish();
                 }
             }
-            Action::Close { conn, abort: true } => {
-                if let Some(entry) = self.conns.remove(&conn) {
-                    entry.abort();
+            Action::Close { conn, abort } => {
+                if !abort {
+                    self.take_all(conn);
                 }
-            }
-            Action::Close { conn, abort: false } => {
-                self.take_all(conn);
                 if let Some(entry) = self.conns.remove(&conn) {
-                    entry.close();
+                    if abort { entry.abort() } else { entry.close() }
                 }
             }
             Action::Persist { key, value } => self.host.persist(key, value),

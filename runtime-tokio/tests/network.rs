@@ -70,7 +70,7 @@ impl Memory {
                 StoreKey::Profile(hash) => {
                     stored.profiles.insert(*hash, value.to_vec());
                 }
-                _ => {}
+                StoreKey::RouterInfo | StoreKey::AddressBook | _ => {}
             }
         }
         stored

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, and kills processes at moments of real time"
+    clippy::print_stdout,
+    reason = "a test fails by panicking, kills at moments of real time and tells its seed"
 )]
 
 use ramson_core::keys::RouterKeys;

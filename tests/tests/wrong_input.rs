@@ -3,7 +3,6 @@
 //! 2 is something for the user to mend, 1 is the machine.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and waits for a process in real time"
 )]
@@ -371,7 +370,7 @@ fn bad_lines_of_hosts_txt_are_told_and_the_good_names_work() {
         "bad.i2p=AAAA".to_owned(),
         String::new(),
         format!("-x.i2p={good}"),
-        format!("cut.i2p={}", &good[..good.len() - 9]),
+        format!("cut.i2p={}", good.get(9..).unwrap()),
         "\u{1b}[2J\u{fc}=\0".to_owned(),
         format!("long.i2p={}", "A".repeat(10_000)),
         format!("last.i2p={good}\r"),
