@@ -23,8 +23,8 @@ Files in DIR (default $XDG_DATA_HOME/ramson, else ~/.local/share/ramson):
   router.info   the RouterInfo of this router
   keys/         secret keys; keep a copy of them
 
-Exit codes: 0 done, 1 the router or the machine failed, 2 wrong usage, configuration or state:
-something for you to mend.";
+Exit codes: 0 done, 1 the router or the machine failed, 2 something for you to mend: wrong
+usage, configuration, data folder or keys.";
 
 /// The command line.
 #[derive(Parser)]

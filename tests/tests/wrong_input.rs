@@ -19,6 +19,7 @@ use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -428,4 +429,23 @@ fn a_second_router_in_a_folder_leaves_the_first_alone() {
     let ended = output(EXE, &data, &["info", "--json"]);
     let told: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!((ended.code, &told["running"]), (Some(0), &Value::Bool(true)));
+}
+
+#[test]
+fn a_partial_line_on_the_control_socket_hangs_nobody() {
+    let folder = Folder::new("wrong-control");
+    let (data, ..) = listening(&folder, SITE);
+    let (router, info) = Running::start(EXE, &data);
+    let hash = info["router"]["hash"].as_str().unwrap();
+    let socket = || UnixStream::connect(data.join("control.sock")).unwrap();
+    let mut slow = socket();
+    slow.write_all(b"inf").unwrap();
+    let mut garbage = socket();
+    let _ = garbage.write_all(&[b'x'; 100_000]);
+    assert_eq!(router.info().unwrap()["router"]["hash"], *hash);
+    slow.write_all(b"o\n").unwrap();
+    slow.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(hash), "{answer}");
 }
