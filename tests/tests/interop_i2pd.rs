@@ -70,7 +70,7 @@ fn ramson_browses_and_hosts_among_i2pd_routers() {
         assert_eq!(hex(&Sha256::digest(&a.body)), hex(&Sha256::digest(content(3_000_000))));
 
         // Uploads, both ways, and what a server learns of the sender.
-        let body = content(500_000);
+        let body = content(20 << 20);
         let digest = hex(&Sha256::digest(&body));
         for (proxy, host) in [(proxy, &site), (i2pd_proxy, &our_site)] {
             let a = request(proxy, "POST", &format!("http://{host}/"), &body, long).unwrap();
