@@ -43,7 +43,7 @@ fn answer_all(stream: TcpStream) -> std::io::Result<()> {
             (_, "/headers") => head.join("\n").into_bytes(),
             _ => content(path.trim_start_matches('/').parse().unwrap_or(0)),
         };
-        // One write: i2pd 2.45.1 does not put together a head that comes in pieces.
+        // One write: i2pd 2.45.1 takes each piece of a head that it reads as whole lines.
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
         writer.write_all(&[head.as_bytes(), &answer].concat())?;
     }
