@@ -488,6 +488,7 @@ impl Conn {
         let close = packet.flags.has(Flags::CLOSE);
         let limit = cx.limits.hard + self.overflow;
         let accepted = self.receiver.accept(packet.sequence, packet.payload, close, limit);
+        log::trace!("stream {:?}: packet {} is {accepted:?}", self.id, packet.sequence);
         match accepted {
             Accepted::InOrder(count) => {
                 self.repeats = 0;
@@ -768,6 +769,11 @@ impl Conn {
         self.acks.now = false;
         let Some((ack_through, nacks)) = self.receiver.ack() else { return false };
         let delay = self.delay(cx.now);
+        log::trace!(
+            "stream {:?}: ack {ack_through}, {} missing, delay {delay:?}",
+            self.id,
+            nacks.len()
+        );
         Outgoing {
             ack_through,
             nacks: Nacks::Missing(&nacks),
