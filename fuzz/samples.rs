@@ -18,7 +18,7 @@ use ramson_core::wire::i2np::{
     MessageType, ReplyEncryption, StoreEntry, StoreReply, TunnelGateway, sized,
 };
 use ramson_core::wire::identity::Identity;
-use ramson_core::wire::lease_set::{Lease, LeaseSet2};
+use ramson_core::wire::lease_set::{Contents, Lease, LeaseSet2};
 use ramson_core::wire::mapping::Mapping;
 use ramson_core::wire::ntcp2::{self, CreatedOptions, Reason, RequestOptions};
 use ramson_core::wire::payload::{Payload, Protocol};
@@ -225,11 +225,17 @@ fn lease_set(leases: usize, keys: &[(u16, &[u8])]) -> StoreEntry {
         expires: UNIX + Duration::from_secs(600),
     };
     let leases: Vec<_> = (0..leases).map(lease).collect();
-    let expires = UNIX + Duration::from_secs(600);
     let mut options = Mapping::new();
     options.insert("_smtp._tcp", "1 0 25").unwrap();
-    let set = LeaseSet2::build(identity, UNIX, expires, keys, &leases, &options, key).unwrap();
-    StoreEntry::LeaseSet(set)
+    let contents = Contents {
+        published: UNIX,
+        expires: UNIX + Duration::from_secs(600),
+        keys,
+        leases: &leases,
+        options: &options,
+        unpublished: false,
+    };
+    StoreEntry::LeaseSet(LeaseSet2::build(identity, &contents, key).unwrap())
 }
 
 fn netdb(s: &mut Samples) {

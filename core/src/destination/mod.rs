@@ -16,7 +16,7 @@ use crate::wire::garlic::{Clove, Delivery};
 use crate::wire::hash::Hash;
 use crate::wire::i2np::{DatabaseStore, Message, MessageType, StoreEntry, sized};
 use crate::wire::identity::Identity;
-use crate::wire::lease_set::{Lease, LeaseSet, LeaseSet2};
+use crate::wire::lease_set::{Contents, Lease, LeaseSet, LeaseSet2};
 use crate::wire::mapping::Mapping;
 use crate::wire::payload::Payload;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -592,16 +592,15 @@ impl Destination {
         let Some(end) = self.leases.iter().map(|l| l.expires).max() else { return };
         let key = self.sessions.public_key().0;
         let published = UnixTime::from_secs(unix.as_secs().into());
-        let built = LeaseSet2::build(
-            &self.keys.identity,
+        let contents = Contents {
             published,
-            end,
-            &[(X25519, &key)],
-            &self.leases,
-            &Mapping::new(),
-            &self.keys.signing,
-        );
-        match built {
+            expires: end,
+            keys: &[(X25519, &key)],
+            leases: &self.leases,
+            options: &Mapping::new(),
+            unpublished: !self.publish,
+        };
+        match LeaseSet2::build(&self.keys.identity, &contents, &self.keys.signing) {
             Ok(lease_set) => {
                 self.rebuilt = Some(now);
                 let old = self.lease_set.replace(lease_set.clone());

@@ -7,7 +7,7 @@ use crate::time::{Instant, UnixTime};
 use crate::wire::base64;
 use crate::wire::hash::Hash;
 use crate::wire::identity::Identity;
-use crate::wire::lease_set::{Lease, LeaseSet, LeaseSet2};
+use crate::wire::lease_set::{Contents, Lease, LeaseSet, LeaseSet2};
 use crate::wire::mapping::Mapping;
 use crate::wire::router_info::{RouterAddress, RouterInfo, Style};
 use alloc::string::{String, ToString};
@@ -136,7 +136,13 @@ pub(crate) fn lease_set_until(n: u64, published: UnixTime, expires: UnixTime) ->
     let encryption = PrivateKey::generate(&mut rng).public();
     let destination = Identity::new_destination(encryption, &key.public(), &mut rng);
     let lease = Lease { gateway: Hash([3; 32]), tunnel: 7, expires };
-    let keys: [(u16, &[u8]); 1] = [(4, &[9; 32])];
-    LeaseSet2::build(&destination, published, expires, &keys, &[lease], &Mapping::new(), &key)
-        .unwrap()
+    let contents = Contents {
+        published,
+        expires,
+        keys: &[(4, &[9; 32])],
+        leases: &[lease],
+        options: &Mapping::new(),
+        unpublished: false,
+    };
+    LeaseSet2::build(&destination, &contents, &key).unwrap()
 }

@@ -117,7 +117,7 @@ mod tests {
     use crate::rng::{Rng, Seed};
     use crate::time::UnixTime;
     use crate::wire::identity::Identity;
-    use crate::wire::lease_set::LeaseSet2;
+    use crate::wire::lease_set::{Contents, LeaseSet2};
     use crate::wire::mapping::Mapping;
 
     const I2PD: &[u8] = include_bytes!("../../../../tests/vectors/i2pd/router-2.45.1.info");
@@ -131,11 +131,15 @@ mod tests {
         let key = SigningKey::generate(&mut rng);
         let encryption = x25519::PublicKey([9; 32]);
         let destination = Identity::new_destination(encryption, &key.public(), &mut rng);
-        let (published, expires) = (UnixTime::from_secs(1000), UnixTime::from_secs(1600));
-        let keys: [(u16, &[u8]); 1] = [(4, &encryption.0)];
-        let options = Mapping::new();
-        let set = LeaseSet2::build(&destination, published, expires, &keys, &[], &options, &key);
-        StoreEntry::LeaseSet(set.unwrap())
+        let contents = Contents {
+            published: UnixTime::from_secs(1000),
+            expires: UnixTime::from_secs(1600),
+            keys: &[(4, &encryption.0)],
+            leases: &[],
+            options: &Mapping::new(),
+            unpublished: false,
+        };
+        StoreEntry::LeaseSet(LeaseSet2::build(&destination, &contents, &key).unwrap())
     }
 
     const REPLIES: [Option<StoreReply>; 3] = [

@@ -2,16 +2,13 @@
 
 use super::STORE_META;
 use super::header::{self, Header};
-use crate::crypto::sign::BadSignature;
 use crate::time::UnixTime;
 use crate::wire::codec::{DecodeError, Reader};
 use crate::wire::hash::Hash;
 use crate::wire::identity::Identity;
 use crate::wire::mapping::Mapping;
-use crate::wire::offline::OfflineSignature;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use bytes::Bytes;
 use core::fmt;
 
 /// One lease set that a [`MetaLeaseSet`] points to.
@@ -32,8 +29,6 @@ pub struct MetaEntry {
 pub struct MetaLeaseSet(Arc<Inner>);
 
 struct Inner {
-    /// With the store type before it, as it is signed.
-    raw: Bytes,
     destination: Identity,
     header: Header,
     options: Mapping,
@@ -47,24 +42,16 @@ impl MetaLeaseSet {
         let r = &mut Reader::new(&raw);
         r.u8()?;
         let destination = Identity::decode_shared(&raw, r)?;
-        let header = Header::decode(r, destination.signing_key())?;
+        let header = Header::decode(&raw, r, destination.signing_key())?;
         let options = Mapping::decode_shared(&raw, r)?;
         let entries = (0..r.u8()?).map(|_| entry(r)).collect::<Result<_, _>>()?;
         let revocations = (0..r.u8()?).map(|_| r.array().map(Hash)).collect::<Result<_, _>>()?;
-        r.take(header.signer(destination.signing_key()).signature_len())?;
-        r.clone().finish()?;
-        Ok(Self(Arc::new(Inner { destination, header, options, entries, revocations, raw })))
+        header.finish(r)?;
+        Ok(Self(Arc::new(Inner { destination, header, options, entries, revocations })))
     }
 
-    /// Verifies the signature, and that of the transient key when there is one.
-    pub fn verify(&self) -> Result<(), BadSignature> {
-        self.0.header.verify(self.0.destination.signing_key(), &self.0.raw)
-    }
-
-    /// All its bytes, without the store type.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.raw.split_first().map_or(&[], |(_, bytes)| bytes)
+    pub(super) fn header(&self) -> &Header {
+        &self.0.header
     }
 
     /// Whose it is.
@@ -90,39 +77,7 @@ impl MetaLeaseSet {
     pub fn options(&self) -> &Mapping {
         &self.0.options
     }
-
-    /// When it was made, to the second.
-    #[must_use]
-    pub fn published(&self) -> UnixTime {
-        self.0.header.published
-    }
-
-    /// When it is worthless, to the second.
-    #[must_use]
-    pub fn expires(&self) -> UnixTime {
-        self.0.header.expires
-    }
-
-    /// The transient key's block, when it is signed by one.
-    #[must_use]
-    pub fn offline(&self) -> Option<&OfflineSignature> {
-        self.0.header.offline.as_ref()
-    }
-
-    /// True when its owner does not want it stored at floodfills.
-    #[must_use]
-    pub fn is_unpublished(&self) -> bool {
-        self.0.header.flags & header::UNPUBLISHED != 0
-    }
 }
-
-impl PartialEq for MetaLeaseSet {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.raw == other.0.raw
-    }
-}
-
-impl Eq for MetaLeaseSet {}
 
 impl fmt::Debug for MetaLeaseSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ mod v2;
 pub use encrypted::EncryptedLeaseSet;
 pub use meta::{MetaEntry, MetaLeaseSet};
 pub use v1::LeaseSet1;
-pub use v2::{BuildError, LeaseSet2};
+pub use v2::{BuildError, Contents, LeaseSet2};
 
 use super::codec::{DecodeError, Reader};
 use super::hash::Hash;
@@ -17,6 +17,7 @@ use super::identity::Identity;
 use super::offline::OfflineSignature;
 use crate::crypto::sign::BadSignature;
 use crate::time::UnixTime;
+use header::Header;
 
 /// Type of a LeaseSet in a DatabaseStore.
 pub const STORE_LEASE_SET: u8 = 1;
@@ -45,7 +46,7 @@ pub struct Lease {
 }
 
 /// A lease set of any kind. Cheap to clone; keeps the bytes it was decoded from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum LeaseSet {
     /// The first kind: one ElGamal key.
     V1(LeaseSet1),
@@ -76,11 +77,9 @@ impl LeaseSet {
     /// Verifies the signature, and that of the transient key when there is one. Expiries are for
     /// the caller, who has a clock.
     pub fn verify(&self) -> Result<(), BadSignature> {
-        match self {
-            Self::V1(set) => set.verify(),
-            Self::V2(set) => set.verify(),
-            Self::Encrypted(set) => set.verify(),
-            Self::Meta(set) => set.verify(),
+        match self.shared() {
+            Shared::First(set) => set.verify(),
+            Shared::Header(header) => header.verify(),
         }
     }
 
@@ -98,11 +97,9 @@ impl LeaseSet {
     /// All its bytes, without the store type.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::V1(set) => set.as_bytes(),
-            Self::V2(set) => set.as_bytes(),
-            Self::Encrypted(set) => set.as_bytes(),
-            Self::Meta(set) => set.as_bytes(),
+        match self.shared() {
+            Shared::First(set) => set.as_bytes(),
+            Shared::Header(header) => header.as_bytes(),
         }
     }
 
@@ -142,22 +139,18 @@ impl LeaseSet {
     /// it this is the end of its earliest lease, as other routers count.
     #[must_use]
     pub fn published(&self) -> UnixTime {
-        match self {
-            Self::V1(set) => set.published(),
-            Self::V2(set) => set.published(),
-            Self::Encrypted(set) => set.published(),
-            Self::Meta(set) => set.published(),
+        match self.shared() {
+            Shared::First(set) => set.published(),
+            Shared::Header(header) => header.published,
         }
     }
 
     /// When it is worthless.
     #[must_use]
     pub fn expires(&self) -> UnixTime {
-        match self {
-            Self::V1(set) => set.expires(),
-            Self::V2(set) => set.expires(),
-            Self::Encrypted(set) => set.expires(),
-            Self::Meta(set) => set.expires(),
+        match self.shared() {
+            Shared::First(set) => set.expires(),
+            Shared::Header(header) => header.expires,
         }
     }
 
@@ -174,24 +167,44 @@ impl LeaseSet {
     /// The transient key's block, when it is signed by one.
     #[must_use]
     pub fn offline(&self) -> Option<&OfflineSignature> {
-        match self {
-            Self::V1(_) => None,
-            Self::V2(set) => set.offline(),
-            Self::Encrypted(set) => set.offline(),
-            Self::Meta(set) => set.offline(),
+        match self.shared() {
+            Shared::First(_) => None,
+            Shared::Header(header) => header.offline.as_ref(),
         }
     }
 
     /// True when its owner does not want it stored at floodfills.
     #[must_use]
     pub fn is_unpublished(&self) -> bool {
-        match self {
-            Self::V1(_) => false,
-            Self::V2(set) => set.is_unpublished(),
-            Self::Encrypted(set) => set.is_unpublished(),
-            Self::Meta(set) => set.is_unpublished(),
+        match self.shared() {
+            Shared::First(_) => false,
+            Shared::Header(header) => header.flags & header::UNPUBLISHED != 0,
         }
     }
+
+    /// What the kinds after the first have in common.
+    fn shared(&self) -> Shared<'_> {
+        match self {
+            Self::V1(set) => Shared::First(set),
+            Self::V2(set) => Shared::Header(set.header()),
+            Self::Encrypted(set) => Shared::Header(set.header()),
+            Self::Meta(set) => Shared::Header(set.header()),
+        }
+    }
+}
+
+impl PartialEq for LeaseSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.store_type() == other.store_type() && self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for LeaseSet {}
+
+/// Where a lease set keeps its dates and bytes.
+enum Shared<'a> {
+    First(&'a LeaseSet1),
+    Header(&'a Header),
 }
 
 /// Reads `gateway, tunnel, end` with the end in seconds.

@@ -31,7 +31,15 @@ fn build(n: u8) -> LeaseSet {
     let (key, destination) = ours();
     let expires = UnixTime::from_secs(1_800_000_600);
     let keys: [(u16, &[u8]); 2] = [(X25519, &[9; 32]), (77, &[1, 2, 3])];
-    LeaseSet2::build(&destination, NOW, expires, &keys, &leases(n), &Mapping::new(), &key).unwrap()
+    let contents = Contents {
+        published: NOW,
+        expires,
+        keys: &keys,
+        leases: &leases(n),
+        options: &Mapping::new(),
+        unpublished: false,
+    };
+    LeaseSet2::build(&destination, &contents, &key).unwrap()
 }
 
 #[test]
@@ -270,9 +278,13 @@ fn what_cannot_be_published_is_refused() {
     let good: [(u16, &[u8]); 1] = [(X25519, &[9; 32])];
     let later = |s: u64| UnixTime::from_secs(1_800_000_000 + s);
     let make = |expires, keys: &[(u16, &[u8])], leases: &[Lease], key: &SigningKey| {
-        LeaseSet2::build(&destination, NOW, expires, keys, leases, &Mapping::new(), key)
+        let options = &Mapping::new();
+        let contents =
+            Contents { published: NOW, expires, keys, leases, options, unpublished: true };
+        LeaseSet2::build(&destination, &contents, key)
     };
-    assert!(make(later(65_535), &good, &[], &key).is_ok());
+    let made = make(later(65_535), &good, &[], &key).unwrap();
+    assert!(made.is_unpublished() && made.verify().is_ok());
     assert_eq!(make(later(65_536), &good, &[], &key), Err(BuildError::Expiry));
     let past = NOW - core::time::Duration::from_secs(1);
     assert_eq!(make(past, &good, &[], &key), Err(BuildError::Expiry));

@@ -98,14 +98,6 @@ impl LeaseSet1 {
     }
 }
 
-impl PartialEq for LeaseSet1 {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.raw == other.0.raw
-    }
-}
-
-impl Eq for LeaseSet1 {}
-
 impl fmt::Debug for LeaseSet1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LeaseSet1({:?}, {} leases)", self.destination().hash(), self.leases().len())

@@ -2,12 +2,11 @@
 
 use super::header::{self, Header};
 use super::{Lease, LeaseSet, MAX_KEYS, MAX_LEASES, STORE_LEASE_SET_2, lease2};
-use crate::crypto::sign::{BadSignature, SigningKey};
+use crate::crypto::sign::SigningKey;
 use crate::time::UnixTime;
 use crate::wire::codec::{DecodeError, Put, Reader};
 use crate::wire::identity::Identity;
 use crate::wire::mapping::Mapping;
-use crate::wire::offline::OfflineSignature;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -31,13 +30,28 @@ pub enum BuildError {
     Key,
 }
 
+/// What a LeaseSet2 of ours says.
+#[derive(Clone, Copy)]
+pub struct Contents<'a> {
+    /// Now, to the second.
+    pub published: UnixTime,
+    /// When all leases are over, to the second.
+    pub expires: UnixTime,
+    /// Encryption keys with their types, in order of preference.
+    pub keys: &'a [(u16, &'a [u8])],
+    /// The entrances of our tunnels.
+    pub leases: &'a [Lease],
+    /// Service records and the like.
+    pub options: &'a Mapping,
+    /// For those that it is given to, and not for floodfills.
+    pub unpublished: bool,
+}
+
 /// A LeaseSet2: the destination's encryption keys and leases.
 #[derive(Clone)]
 pub struct LeaseSet2(Arc<Inner>);
 
 struct Inner {
-    /// With the store type before it, as it is signed.
-    raw: Bytes,
     destination: Identity,
     header: Header,
     options: Mapping,
@@ -54,7 +68,7 @@ impl LeaseSet2 {
         let r = &mut Reader::new(&raw);
         r.u8()?;
         let destination = Identity::decode_shared(&raw, r)?;
-        let header = Header::decode(r, destination.signing_key())?;
+        let header = Header::decode(&raw, r, destination.signing_key())?;
         let options = Mapping::decode_shared(&raw, r)?;
         let count = usize::from(r.u8()?);
         if count > MAX_KEYS {
@@ -74,22 +88,18 @@ impl LeaseSet2 {
         for _ in 0..count {
             leases.push(lease2(r)?);
         }
-        r.take(header.signer(destination.signing_key()).signature_len())?;
-        r.clone().finish()?;
-        Ok(Self(Arc::new(Inner { destination, header, options, keys, leases, raw })))
+        header.finish(r)?;
+        Ok(Self(Arc::new(Inner { destination, header, options, keys, leases })))
     }
 
     /// Makes and signs one. Two sets of one destination must differ in the second of their
-    /// publication, or the later one is taken for the earlier. Keys go in order of preference.
+    /// publication, or the later one is taken for the earlier.
     pub fn build(
         destination: &Identity,
-        published: UnixTime,
-        expires: UnixTime,
-        keys: &[(u16, &[u8])],
-        leases: &[Lease],
-        options: &Mapping,
+        contents: &Contents<'_>,
         key: &SigningKey,
     ) -> Result<LeaseSet, BuildError> {
+        let Contents { published, expires, keys, leases, options, unpublished } = *contents;
         if keys.is_empty() || keys.len() > MAX_KEYS {
             return Err(BuildError::Keys);
         }
@@ -106,7 +116,7 @@ impl LeaseSet2 {
         raw.put(destination.as_bytes());
         raw.put_u32(published.as_secs());
         raw.put_u16(lifetime);
-        raw.put_u16(0);
+        raw.put_u16(if unpublished { header::UNPUBLISHED } else { 0 });
         options.encode(&mut raw);
         raw.put_u8(keys.len() as u8);
         for (kind, bytes) in keys {
@@ -126,15 +136,8 @@ impl LeaseSet2 {
         Self::parse(raw.into()).map(LeaseSet::V2).map_err(|_| BuildError::Keys)
     }
 
-    /// Verifies the signature, and that of the transient key when there is one.
-    pub fn verify(&self) -> Result<(), BadSignature> {
-        self.0.header.verify(self.0.destination.signing_key(), &self.0.raw)
-    }
-
-    /// All its bytes, without the store type.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.raw.split_first().map_or(&[], |(_, bytes)| bytes)
+    pub(super) fn header(&self) -> &Header {
+        &self.0.header
     }
 
     /// Whose it is.
@@ -147,18 +150,6 @@ impl LeaseSet2 {
     #[must_use]
     pub fn leases(&self) -> &[Lease] {
         &self.0.leases
-    }
-
-    /// When it was made, to the second.
-    #[must_use]
-    pub fn published(&self) -> UnixTime {
-        self.0.header.published
-    }
-
-    /// When it is worthless, to the second.
-    #[must_use]
-    pub fn expires(&self) -> UnixTime {
-        self.0.header.expires
     }
 
     /// Service records and the like.
@@ -178,18 +169,6 @@ impl LeaseSet2 {
         self.encryption_keys().find(|(k, _)| *k == kind).map(|(_, key)| key)
     }
 
-    /// The transient key's block, when it is signed by one.
-    #[must_use]
-    pub fn offline(&self) -> Option<&OfflineSignature> {
-        self.0.header.offline.as_ref()
-    }
-
-    /// True when its owner does not want it stored at floodfills.
-    #[must_use]
-    pub fn is_unpublished(&self) -> bool {
-        self.0.header.flags & header::UNPUBLISHED != 0
-    }
-
     /// True when it came out of, or goes into, an encrypted one: its destination must not be told
     /// to floodfills.
     #[must_use]
@@ -197,14 +176,6 @@ impl LeaseSet2 {
         self.0.header.flags & header::PUBLISHED_ENCRYPTED != 0
     }
 }
-
-impl PartialEq for LeaseSet2 {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.raw == other.0.raw
-    }
-}
-
-impl Eq for LeaseSet2 {}
 
 impl fmt::Debug for LeaseSet2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
