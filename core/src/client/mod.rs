@@ -153,6 +153,9 @@ pub enum Failure {
     /// No floodfill knows a lease set of the destination: it is off line, or never was.
     #[error("lease set not found")]
     LeaseSetNotFound,
+    /// The only lease set that was found is over: it was on line a while ago.
+    #[error("lease set expired")]
+    LeaseSetExpired,
     /// The lease set has no encryption key, or the destination no signature, of a type we speak.
     #[error("unsupported encryption")]
     Unsupported,

@@ -162,6 +162,7 @@ const fn stream_text(failure: Failure) -> Text {
     let (status, title, what, advice) = match failure {
         Failure::UnknownName => (502, "Name not in the address book", "No destination is known under this name. Names are never looked up outside this router.", "Use the site's .b32.i2p address, follow a link with an address helper, or add a line name.i2p=destination to hosts.txt."),
         Failure::LeaseSetNotFound => (504, "Site not found in the network", "No router of the network knows a way to this destination at the moment.", "The site may be off line: try again later. If this router has just started, wait a minute."),
+        Failure::LeaseSetExpired => (504, "Site gone from the network", "All that the network knows of this destination is out of date.", "The site was on line a while ago: try again later. If this happens with every site, this computer's clock may be wrong."),
         Failure::Unsupported => (502, "Encryption not supported", "The destination offers no encryption or signature type that this router speaks.", "Ask the owner of the site to use ECIES-X25519 (type 4)."),
         Failure::NoTunnels => (503, "No tunnels yet", "This router has no tunnels at the moment. After a start it needs a minute or two to build them.", "Wait a little and reload. If it lasts, check the router's connection to the Internet and its reseed files."),
         Failure::TimedOut => (504, "The site does not respond", "The destination is known, but no connection could be made in time.", "The site may be off line or overloaded: try again in a minute."),
@@ -377,6 +378,7 @@ mod tests {
             Problem::BookFull,
             Problem::Stream(Failure::UnknownName),
             Problem::Stream(Failure::LeaseSetNotFound),
+            Problem::Stream(Failure::LeaseSetExpired),
             Problem::Stream(Failure::Unsupported),
             Problem::Stream(Failure::NoTunnels),
             Problem::Stream(Failure::TimedOut),

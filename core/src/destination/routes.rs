@@ -11,10 +11,10 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Payloads that wait for a lease set or a tunnel; the oldest is dropped.
-const MAX_WAITING: usize = 64;
-/// A lookup that failed is not repeated before this.
+/// A lookup that failed is not repeated before this, doubled with each failure ...
 const RETRY: Duration = Duration::from_secs(4);
+/// ... so many times.
+const MAX_DOUBLINGS: u32 = 2;
 /// A lease set whose leases do not work is not asked for anew before this.
 const REFRESH_AGAIN: Duration = Duration::from_secs(10);
 /// A lease set is looked up again when all its leases end within this.
@@ -31,8 +31,26 @@ pub(super) enum Resolution {
     Idle,
     /// Under way.
     Running,
-    /// Failed then.
-    Failed(Instant),
+    /// Failed, and not to be repeated before this.
+    Failed { retry_at: Instant },
+}
+
+/// Why a destination cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unresolved {
+    /// Nobody has its lease set.
+    #[error("lease set not found")]
+    NotFound,
+    /// Its lease set is over, or not fit for another reason than its keys.
+    #[error("lease set expired")]
+    Expired,
+    /// Its lease set lists no key of a type that we speak.
+    #[error("no encryption type in common")]
+    Unsupported,
+    /// We had no tunnels to ask through.
+    #[error("no tunnels")]
+    NoTunnels,
 }
 
 /// One way to a remote: our tunnel and its lease.
@@ -54,12 +72,15 @@ pub(super) struct Remote {
     pub(super) resolution: Resolution,
     /// Somebody waits for the identity.
     pub(super) wanted: bool,
-    pub(super) waiting: VecDeque<Waiting>,
     pub(super) last_used: Instant,
+    /// We turned to it, or answered it.
+    pub(super) addressed: bool,
     /// Publication second of our lease set that it has confirmed.
     pub(super) lease_set_known: Option<UnixTime>,
     /// When, and which of our lease sets, went along last.
     pub(super) lease_set_sent: Option<(Instant, UnixTime)>,
+    /// Lookups in a row that failed.
+    failures: u32,
     route: Option<Route>,
     failed: VecDeque<(Hash, u32)>,
     /// When a newer lease set was asked for because the leases did not work.
@@ -72,24 +93,42 @@ impl Remote {
             lease_set: None,
             resolution: Resolution::Idle,
             wanted: false,
-            waiting: VecDeque::new(),
             last_used: now,
+            addressed: false,
             lease_set_known: None,
             lease_set_sent: None,
+            failures: 0,
             route: None,
             failed: VecDeque::new(),
             refreshed: None,
         }
     }
 
-    /// True when a lookup should start: nothing usable for long, and none tried just now.
-    pub(super) fn needs_lookup(&self, now: Instant, unix: UnixTime) -> bool {
-        let due = match self.resolution {
-            Resolution::Idle => true,
-            Resolution::Running => false,
-            Resolution::Failed(at) => now.saturating_since(at) >= RETRY,
-        };
-        due && self.usable_until().is_none_or(|end| end < unix + REFRESH_BEFORE)
+    /// Whether messages can be sent to it as far as we know.
+    pub(super) fn reachable(&self, unix: UnixTime) -> Result<&LeaseSet, Unresolved> {
+        let lease_set = self.lease_set.as_ref().ok_or(Unresolved::NotFound)?;
+        if self.usable_until().is_none_or(|end| end <= unix + MIN_LEASE_LEFT) {
+            return Err(Unresolved::Expired);
+        }
+        self.key().ok_or(Unresolved::Unsupported)?;
+        Ok(lease_set)
+    }
+
+    /// True when there is nothing usable, or not for long.
+    pub(super) fn lacks_lease_set(&self, unix: UnixTime) -> bool {
+        self.key().is_none() || self.usable_until().is_none_or(|end| end < unix + REFRESH_BEFORE)
+    }
+
+    /// A lookup ended: with something that can be used, or not.
+    pub(super) fn looked_up(&mut self, now: Instant, found: bool) {
+        if found {
+            self.failures = 0;
+            self.resolution = Resolution::Idle;
+        } else {
+            let wait = RETRY * (1 << self.failures.min(MAX_DOUBLINGS));
+            self.failures = self.failures.saturating_add(1);
+            self.resolution = Resolution::Failed { retry_at: now + wait };
+        }
     }
 
     /// True when a newer lease set should be asked for although this one has not ended: its tunnels
@@ -123,14 +162,6 @@ impl Remote {
             self.route = None;
         }
         true
-    }
-
-    /// Keeps a payload until it can be sent.
-    pub(super) fn wait(&mut self, message: Waiting) {
-        if self.waiting.len() >= MAX_WAITING {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(message);
     }
 
     /// The route in use, or a new one: any lease that lasts, not one that failed lately while there

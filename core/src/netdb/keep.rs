@@ -1,6 +1,7 @@
 //! Publishing: our RouterInfo and the lease sets of our destinations.
 
 use super::choose::Choice;
+use super::lookup::Unsent;
 use super::profile::Outcome;
 use super::publish::{Place, Publication, Rules, Step, Verdict};
 use super::routing_key::{RoutingKey, until_midnight};
@@ -10,6 +11,7 @@ use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
 use crate::wire::lease_set::LeaseSet;
 use crate::wire::router_info::RouterInfo;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Entries that we keep published.
@@ -126,12 +128,25 @@ impl NetDb {
     }
 
     /// The store that [`NetDbAction::Store`] asked for could not be sent: no tunnel, no session.
-    pub fn handle_store_unsent(&mut self, now: Instant, unix: UnixTime, token: u32) {
+    pub fn handle_store_unsent(&mut self, now: Instant, unix: UnixTime, token: u32, why: Unsent) {
         let Some(key) = self.tokens.remove(&token) else { return };
         if let Some(publication) = self.publications.get_mut(&key) {
-            publication.handle_unsent(now, token);
+            publication.handle_unsent(now, token, why);
         }
         self.drive_publication(now, unix, key);
+    }
+
+    /// A router could not be dialled: our RouterInfo did not leave for it.
+    pub(super) fn stores_unreachable(&mut self, now: Instant, unix: UnixTime, router: Hash) {
+        let lost: Vec<u32> = self
+            .publications
+            .values()
+            .filter(|p| matches!(p.entry(), StoreEntry::RouterInfo(_)))
+            .flat_map(|p| p.tokens_at(&router))
+            .collect();
+        for token in lost {
+            self.handle_store_unsent(now, unix, token, Unsent::Unreachable);
+        }
     }
 
     /// The outcome of a verification.

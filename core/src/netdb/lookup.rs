@@ -8,6 +8,7 @@
 //! lookup ends. A floodfill is asked once; only when nobody else is left, those that did not
 //! answer are asked again, since tunnels lose messages.
 
+use super::StoreError;
 use super::routing_key::{Distance, RoutingKey};
 use crate::time::{Instant, earliest};
 use crate::wire::hash::Hash;
@@ -21,6 +22,8 @@ pub(crate) const MAX_QUERIES_PER_PATH: usize = 6;
 const MAX_RETRIES_PER_PATH: usize = 2;
 /// When nobody answered at all, the last query is waited for this long.
 const LINGER: Duration = Duration::from_secs(6);
+/// Without a tunnel, a path waits this long for one.
+const NO_TUNNEL_PAUSE: Duration = Duration::from_millis(500);
 /// A path keeps this many floodfills to ask, the nearest.
 pub(crate) const MAX_WAITING: usize = 16;
 
@@ -43,6 +46,21 @@ pub enum LookupFailure {
     /// Too many lookups are under way.
     #[error("too many lookups")]
     Busy,
+    /// There was no tunnel to ask through.
+    #[error("no tunnels to ask through")]
+    NoTunnel,
+    /// It was found, and is of no use.
+    #[error("found, but refused: {0}")]
+    Refused(StoreError),
+}
+
+/// Why a query or a store did not leave. Never the fault of the floodfill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// There is no tunnel at the moment: all that want one wait.
+    NoTunnel,
+    /// There is no way to this floodfill: another one is tried.
+    Unreachable,
 }
 
 /// The limits of one lookup.
@@ -114,6 +132,8 @@ struct Path {
     fetching: usize,
     queries: usize,
     retries: usize,
+    /// Nothing is asked before this: there was no tunnel.
+    paused: Option<Instant>,
 }
 
 /// The machine. After each mutation drain [`Self::poll_step`], then [`Self::poll_timeout`].
@@ -123,6 +143,8 @@ pub(crate) struct Lookup {
     deadline: Instant,
     per_path: usize,
     negatives: usize,
+    /// Some query found no tunnel.
+    no_tunnel: bool,
 }
 
 impl Lookup {
@@ -137,8 +159,9 @@ impl Lookup {
             .into_iter()
             .map(|Start { target, floor, floodfills }| {
                 let waiting = BTreeMap::new();
-                let (fetching, queries, retries) = (0, 0, 0);
-                let mut path = Path { target, floor, starts, waiting, fetching, queries, retries };
+                let (fetching, queries, retries, paused) = (0, 0, 0, None);
+                let mut path =
+                    Path { target, floor, starts, waiting, fetching, queries, retries, paused };
                 floodfills.into_iter().for_each(|f| path.add(f));
                 starts = starts + limits.stagger;
                 path
@@ -150,6 +173,7 @@ impl Lookup {
             deadline: now + limits.total,
             per_path: limits.per_path.min(MAX_QUERIES_PER_PATH),
             negatives: 0,
+            no_tunnel: false,
         }
     }
 
@@ -210,12 +234,31 @@ impl Lookup {
         }
     }
 
-    /// The query could not be sent. Counts neither for nor against the floodfill.
-    pub(crate) fn handle_unsent(&mut self, floodfill: &Hash) {
-        if let Some(query) = self.asked.get_mut(floodfill) {
-            query.due = None;
+    /// The query could not be sent. Counts neither for nor against the floodfill, which is asked
+    /// when there is a tunnel, or not at all when there is no way to it.
+    pub(crate) fn handle_unsent(&mut self, now: Instant, floodfill: &Hash, why: Unsent) {
+        let Some(query) = self.asked.get_mut(floodfill).filter(|q| q.due.is_some()) else { return };
+        query.due = None;
+        if why == Unsent::Unreachable {
             query.answered = true;
+            return;
         }
+        self.no_tunnel = true;
+        let Some(path) = self.paths.get_mut(query.path) else { return };
+        path.paused = Some(now + NO_TUNNEL_PAUSE);
+        if query.retried {
+            query.retried = false;
+            path.retries = path.retries.saturating_sub(1);
+        } else {
+            self.asked.remove(floodfill);
+            path.queries = path.queries.saturating_sub(1);
+            path.add(*floodfill);
+        }
+    }
+
+    /// True when this floodfill's answer is waited for.
+    pub(crate) fn waits_for(&self, floodfill: &Hash) -> bool {
+        self.asked.get(floodfill).is_some_and(|q| q.due.is_some())
     }
 
     /// Gives up waiting for queries that are due, and names their floodfills.
@@ -244,6 +287,10 @@ impl Lookup {
                 path.waiting.pop_first();
             }
             if self.asked.values().any(|q| q.path == index && q.due.is_some()) {
+                alive = true;
+                continue;
+            }
+            if path.paused.is_some_and(|until| until > now) {
                 alive = true;
                 continue;
             }
@@ -285,6 +332,8 @@ impl Lookup {
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let due = self.asked.values().filter_map(|q| q.due).min();
         let start = self.paths.iter().map(|p| p.starts).filter(|s| *s > now).min();
+        let paused = self.paths.iter().filter_map(|p| p.paused).filter(|s| *s > now).min();
+        let start = earliest(start, paused);
         let linger = self.lingers_until().filter(|until| due.is_none() && *until > now);
         earliest(earliest(due, start), Some(linger.unwrap_or(self.deadline).min(self.deadline)))
     }
@@ -298,6 +347,8 @@ impl Lookup {
     fn failure(&self) -> LookupFailure {
         if self.negatives > 0 {
             LookupFailure::NotStored
+        } else if self.asked.is_empty() && self.no_tunnel {
+            LookupFailure::NoTunnel
         } else if self.asked.is_empty() {
             LookupFailure::NoFloodfill
         } else {
@@ -502,7 +553,36 @@ mod tests {
         let all = floodfills(4);
         let mut l = two_paths(&all);
         assert_eq!(l.poll_step(at(0), TIMEOUT), Some(Step::Ask(all[0])));
-        l.handle_unsent(&all[0]);
+        l.handle_unsent(at(0), &all[0], Unsent::Unreachable);
         assert_eq!(l.poll_step(at(0), TIMEOUT), Some(Step::Ask(all[2])));
+    }
+
+    #[test]
+    fn without_tunnels_a_lookup_waits_and_uses_nobody_up() {
+        let all = floodfills(3);
+        let mut l = Lookup::new(at(0), LIMITS, [start(all.clone())]);
+        for now in (0..10_000).step_by(500) {
+            assert_eq!(l.poll_step(at(now), TIMEOUT), Some(Step::Ask(all[0])), "at {now}");
+            l.handle_unsent(at(now), &all[0], Unsent::NoTunnel);
+            assert_eq!(l.poll_step(at(now), TIMEOUT), None);
+            assert_eq!(l.poll_timeout(at(now)), Some(at(now + 500)));
+        }
+        let failed = Some(Step::Failed(LookupFailure::NoTunnel));
+        let mut never = Lookup::new(at(0), LIMITS, [start(all.clone())]);
+        let _ = never.poll_step(at(0), TIMEOUT);
+        never.handle_unsent(at(0), &all[0], Unsent::NoTunnel);
+        assert_eq!(never.poll_step(at(15_000), TIMEOUT), failed);
+        // There is a tunnel again: the nearest is asked, as if nothing had been.
+        assert_eq!(l.poll_step(at(10_000), TIMEOUT), Some(Step::Ask(all[0])));
+        assert!(l.handle_negative(at(10_100), &all[0]).is_some());
+        assert_eq!(l.poll_step(at(10_100), TIMEOUT), Some(Step::Ask(all[1])));
+        l.handle_timeout(at(12_100));
+        assert_eq!(l.poll_step(at(12_100), TIMEOUT), Some(Step::Ask(all[2])));
+        l.handle_timeout(at(14_100));
+        // A second question to who was silent waits for a tunnel just so.
+        assert_eq!(l.poll_step(at(14_100), TIMEOUT), Some(Step::Ask(all[1])));
+        l.handle_unsent(at(14_100), &all[1], Unsent::NoTunnel);
+        assert_eq!(l.poll_step(at(14_100), TIMEOUT), None);
+        assert_eq!(l.poll_step(at(14_600), TIMEOUT), Some(Step::Ask(all[1])));
     }
 }

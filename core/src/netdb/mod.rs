@@ -24,7 +24,7 @@ mod traits;
 pub use answer::{Answer, MAX_THROTTLED_SOURCES};
 pub use context::MAX_LEASE_SETS;
 pub use keep::{MAX_PUBLICATIONS, PublishError};
-pub use lookup::LookupFailure;
+pub use lookup::{LookupFailure, Unsent};
 pub use search::MAX_LOOKUPS;
 pub use store::{
     MAX_AHEAD, MAX_UNVERIFIED, MAX_VERIFIED, OLDEST_ACCEPTED, SMALL_NETWORK, StoreError, Stored,

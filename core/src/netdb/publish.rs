@@ -6,6 +6,7 @@
 //! elsewhere. Near midnight the entry is also given to a floodfill that is near its key of the
 //! next day.
 
+use super::lookup::Unsent;
 use super::routing_key::until_midnight;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, earliest};
@@ -22,6 +23,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_secs(160);
 /// The wait while no floodfill is known at all.
 const NO_FLOODFILL_PAUSE: Duration = Duration::from_secs(5);
+/// The wait for a tunnel.
+const NO_TUNNEL_PAUSE: Duration = Duration::from_secs(1);
 /// When nobody answered the question whether the entry is there, it is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -232,16 +235,28 @@ impl Publication {
         }
     }
 
-    /// The store with this token could not be sent: on to the next floodfill.
-    pub(crate) fn handle_unsent(&mut self, now: Instant, token: u32) {
+    /// The store with this token could not be sent: on to the next floodfill, or to the same one
+    /// when there is a tunnel.
+    pub(crate) fn handle_unsent(&mut self, now: Instant, token: u32, why: Unsent) {
         let Some(at) = self.tokens.iter().position(|t| t.token == token) else { return };
-        let place = self.tokens.remove(at).place;
+        let Token { place, floodfill, .. } = self.tokens.remove(at);
         let attempts = self.rules.attempts;
         if let Some(leg) = self.leg(place)
             && matches!(leg.state, State::Storing { .. })
         {
-            leg.attempt_failed(now, attempts);
+            match why {
+                Unsent::Unreachable => leg.attempt_failed(now, attempts),
+                Unsent::NoTunnel => {
+                    leg.tried.retain(|tried| *tried != floodfill);
+                    leg.state = State::Due { at: now + NO_TUNNEL_PAUSE };
+                }
+            }
         }
+    }
+
+    /// Tokens of stores that this floodfill has not confirmed.
+    pub(crate) fn tokens_at(&self, floodfill: &Hash) -> impl Iterator<Item = u32> {
+        self.tokens.iter().filter(move |t| t.floodfill == *floodfill).map(|t| t.token)
     }
 
     /// A DeliveryStatus with this token arrived. `None` when it is not one of the present version.

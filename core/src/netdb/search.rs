@@ -1,7 +1,9 @@
 //! Lookups: starting them, what the answers mean, and what follows when they end.
 
 use super::choose::Choice;
-use super::lookup::{Answered, Limits, Lookup, LookupFailure, MAX_QUERIES_PER_PATH, Start, Step};
+use super::lookup::{
+    Answered, Limits, Lookup, LookupFailure, MAX_QUERIES_PER_PATH, Start, Step, Unsent,
+};
 use super::profile::Outcome;
 use super::publish::Verdict;
 use super::routing_key::RoutingKey;
@@ -53,6 +55,8 @@ pub(crate) struct Active {
     have: Option<UnixTime>,
     /// A floodfill answered with that same version.
     same: bool,
+    /// A floodfill answered with something that was refused.
+    refused: Option<StoreError>,
     /// RouterInfos fetched for it.
     fetches: usize,
 }
@@ -65,7 +69,13 @@ impl Active {
         purpose: Purpose,
         machine: Lookup,
     ) -> Self {
-        Self { ctx, key, kind, purpose, machine, have: None, same: false, fetches: 0 }
+        let (have, same, refused, fetches) = (None, false, None, 0);
+        Self { ctx, key, kind, purpose, machine, have, same, refused, fetches }
+    }
+
+    /// Asked over sessions and not through tunnels.
+    fn is_direct(&self) -> bool {
+        self.purpose == Purpose::Verify && self.kind == LookupType::RouterInfo
     }
 }
 
@@ -175,11 +185,26 @@ impl NetDb {
         unix: UnixTime,
         lookup: LookupId,
         floodfill: &Hash,
+        why: Unsent,
     ) {
         if let Some(active) = self.lookups.get_mut(&lookup) {
-            active.machine.handle_unsent(floodfill);
+            active.machine.handle_unsent(now, floodfill, why);
             self.drive_lookup(now, unix, lookup);
         }
+    }
+
+    /// A router could not be dialled: what was to go to it directly did not leave.
+    pub fn handle_unreachable(&mut self, now: Instant, unix: UnixTime, router: Hash) {
+        let direct: Vec<LookupId> = self
+            .lookups
+            .iter()
+            .filter(|(_, l)| l.is_direct() && l.machine.waits_for(&router))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in direct {
+            self.handle_query_unsent(now, unix, id, &router, Unsent::Unreachable);
+        }
+        self.stores_unreachable(now, unix, router);
     }
 
     /// Asks the nearest floodfills that are not excluded whether they have our entry. False when
@@ -305,6 +330,7 @@ impl NetDb {
                 self.succeed(now, unix, id, entry);
                 continue;
             }
+            active.refused = Some(error);
             if let Some(answered) = active.machine.only_pending(now) {
                 active.machine.handle_negative(now, &answered.floodfill);
                 self.note_unanswered(now, unix, ctx, answered.floodfill, Outcome::Misserved);
@@ -414,7 +440,7 @@ impl NetDb {
             let ctx = active.ctx;
             let timeout = self.contexts.get(&ctx).map(|s| s.rtt.timeout()).unwrap_or_default();
             match active.machine.poll_step(now, timeout) {
-                Some(Step::Ask(floodfill)) => self.ask(id, floodfill),
+                Some(Step::Ask(floodfill)) => self.ask(now, id, floodfill),
                 Some(Step::Failed(why)) => return self.fail(now, unix, id, why),
                 None => {
                     let due = active.machine.poll_timeout(now);
@@ -424,16 +450,16 @@ impl NetDb {
         }
     }
 
-    fn ask(&mut self, id: LookupId, floodfill: Hash) {
+    fn ask(&mut self, now: Instant, id: LookupId, floodfill: Hash) {
         let Some(active) = self.lookups.get(&id) else { return };
-        let Active { ctx, key, kind, purpose, .. } = *active;
+        let Active { ctx, key, kind, .. } = *active;
         // What was asked already need not be named again. Our own hash is never in the list: it
         // would tell who asks.
         let asked = active.machine.asked().filter(|h| *h != floodfill);
         let exclude = asked.take(MAX_NAMED).collect();
         match self.floodfill(ctx, &floodfill).cloned() {
             Some(floodfill) => {
-                let direct = purpose == Purpose::Verify && kind == LookupType::RouterInfo;
+                let direct = active.is_direct();
                 let lookup = id;
                 self.push(NetDbAction::Query {
                     ctx,
@@ -448,7 +474,7 @@ impl NetDb {
             // Forgotten in the meantime.
             None => {
                 if let Some(active) = self.lookups.get_mut(&id) {
-                    active.machine.handle_unsent(&floodfill);
+                    active.machine.handle_unsent(now, &floodfill, Unsent::Unreachable);
                 }
             }
         }
@@ -488,22 +514,27 @@ impl NetDb {
     }
 
     fn fail(&mut self, now: Instant, unix: UnixTime, id: LookupId, reason: LookupFailure) {
-        let Some(Active { ctx, key, kind, purpose, have, .. }) = self.drop_lookup(id) else {
+        let Some(Active { ctx, key, kind, purpose, have, refused, .. }) = self.drop_lookup(id)
+        else {
             return;
         };
         match purpose {
             Purpose::Caller => {
                 // Nothing newer: what was known before is still the answer.
                 let known = have.and_then(|_| self.known_entry(ctx, &key, kind, unix));
-                let action = match known {
-                    Some(entry) => NetDbAction::Found { ctx, lookup: id, entry },
-                    None => NetDbAction::NotFound { ctx, lookup: id, key, reason },
-                };
                 if reason == LookupFailure::NotStored
                     && let Some(state) = self.contexts.get_mut(&ctx)
                 {
                     state.note_failed(now, key);
                 }
+                let reason = match (reason, refused) {
+                    (LookupFailure::NotStored, Some(error)) => LookupFailure::Refused(error),
+                    (reason, _) => reason,
+                };
+                let action = match known {
+                    Some(entry) => NetDbAction::Found { ctx, lookup: id, entry },
+                    None => NetDbAction::NotFound { ctx, lookup: id, key, reason },
+                };
                 self.actions.push_back(action);
             }
             Purpose::Explore => {}
@@ -520,7 +551,9 @@ impl NetDb {
                     LookupFailure::NoFloodfill
                     | LookupFailure::TimedOut
                     | LookupFailure::Cached
-                    | LookupFailure::Busy => Verdict::Silent,
+                    | LookupFailure::Busy
+                    | LookupFailure::NoTunnel
+                    | LookupFailure::Refused(_) => Verdict::Silent,
                 };
                 self.verified(now, unix, (ctx, key), verdict);
             }

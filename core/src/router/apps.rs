@@ -13,7 +13,7 @@ use crate::client::{
 };
 use crate::config::{self, Config, ServerKind};
 use crate::conn::{ConnId, Opener};
-use crate::destination::{Destination, DestinationAction};
+use crate::destination::{Destination, DestinationAction, Parcel, Unresolved};
 use crate::keys::DestinationKeys;
 use crate::rng::Rng;
 use crate::streaming::{PacketKind, StreamError, StreamEvent, StreamId, StreamingConfig, Streams};
@@ -43,7 +43,9 @@ const PROXY_KEYS: &str = "http_proxy.dat";
 /// What the applications want from the router.
 pub(super) enum AppAction {
     /// Send a garlic message to a lease.
-    Send { app: usize, via: OutboundId, gateway: Hash, tunnel: u32, message: Message },
+    Send { app: usize, via: OutboundId, parcel: Parcel },
+    /// What left through this tunnel at that time arrived.
+    Confirmed { via: OutboundId, sent: Instant },
     /// Find a lease set.
     Lookup { app: usize, key: Hash },
     /// Publish a lease set.
@@ -281,10 +283,22 @@ impl Apps {
         }
     }
 
-    pub(super) fn handle_lookup_failed(&mut self, now: Instant, app: usize, key: Hash) {
+    pub(super) fn handle_lookup_failed(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        app: usize,
+        key: Hash,
+        why: Unresolved,
+    ) {
         if let Some(app) = self.apps.get_mut(app) {
-            app.destination.handle_lookup_failed(now, key);
+            app.destination.handle_lookup_failed(now, unix, key, why);
         }
+    }
+
+    /// The destination of an application.
+    pub(super) fn destination(&mut self, app: usize) -> Option<&mut Destination> {
+        self.apps.get_mut(app).map(|a| &mut a.destination)
     }
 
     /// A listener accepted a local connection.
@@ -562,14 +576,11 @@ impl Apps {
             DestinationAction::Publish(lease_set) => {
                 self.actions.push_back(AppAction::Publish { app: index, lease_set });
             }
-            DestinationAction::Send { via, gateway, tunnel, message } => {
-                self.actions.push_back(AppAction::Send {
-                    app: index,
-                    via,
-                    gateway,
-                    tunnel,
-                    message,
-                });
+            DestinationAction::Send { via, parcel } => {
+                self.actions.push_back(AppAction::Send { app: index, via, parcel });
+            }
+            DestinationAction::Confirmed { via, sent } => {
+                self.actions.push_back(AppAction::Confirmed { via, sent });
             }
             DestinationAction::Message(message) => {
                 self.actions.push_back(AppAction::Message { app: index, message });
@@ -583,20 +594,29 @@ impl Apps {
                     log::debug!("payload of protocol {:?} dropped", payload.protocol);
                 }
             }
-            DestinationAction::Resolved { hash, identity } => {
-                self.resolved(now, index, hash, identity);
+            DestinationAction::Resolved { hash, result } => {
+                self.resolved(now, index, hash, &result);
             }
         }
     }
 
     /// A destination was found, or not: opens the streams that wait for it.
-    fn resolved(&mut self, now: Instant, index: usize, hash: Hash, identity: Option<Identity>) {
+    fn resolved(
+        &mut self,
+        now: Instant,
+        index: usize,
+        hash: Hash,
+        result: &Result<Identity, Unresolved>,
+    ) {
         let Some(app) = self.apps.get_mut(index) else { return };
         let Some(openings) = app.opening.remove(&hash) else { return };
         for opening in openings {
-            let result = match &identity {
-                None => Err(Failure::LeaseSetNotFound),
-                Some(identity) => match self.apps.get_mut(index) {
+            let result = match result {
+                Err(Unresolved::NotFound) => Err(Failure::LeaseSetNotFound),
+                Err(Unresolved::Expired) => Err(Failure::LeaseSetExpired),
+                Err(Unresolved::Unsupported) => Err(Failure::Unsupported),
+                Err(Unresolved::NoTunnels) => Err(Failure::NoTunnels),
+                Ok(identity) => match self.apps.get_mut(index) {
                     None => Err(Failure::ShuttingDown),
                     Some(app) => {
                         app.streams.connect(now, identity.clone(), 0, opening.port).map_err(|e| {
@@ -955,6 +975,8 @@ impl App {
                 any = true;
             }
         }
+        let streams = &self.streams;
+        self.destination.trim(|hash| streams.has_stream_with(hash));
         for (hash, timeouts) in core::mem::take(&mut self.stalled) {
             log::debug!("{}: nothing reaches {hash:?}, {timeouts} timeouts", self.name);
             self.destination.handle_stall(now, unix, hash, timeouts);

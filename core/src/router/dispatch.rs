@@ -1,7 +1,7 @@
 //! Where each I2NP message goes, by what it is and by how it came (specification `i2np`).
 
 use super::Router;
-use super::lookups::Pending;
+use super::lookups::{Added, Pending};
 use crate::netdb::Context;
 use crate::netdb::profile::Outcome;
 use crate::time::{Instant, UnixTime};
@@ -56,6 +56,7 @@ impl Router {
             PeerEvent::Unreachable { peer } => {
                 self.netdb.report(now, unix, peer, Outcome::ConnectFailed);
                 self.tunnels.handle_unreachable(now, unix, peer);
+                self.netdb.handle_unreachable(now, unix, peer);
                 self.pending.remove(&peer);
             }
             PeerEvent::Skewed { peer, seconds } => {
@@ -88,24 +89,29 @@ impl Router {
         self.handle_message(now, unix, pool.map_or(Via::Own, Via::Tunnel), message);
     }
 
-    /// Delivers a message to a router: over its session, or after finding and dialling it.
-    pub(super) fn send_to(&mut self, now: Instant, to: Hash, message: Message, priority: Priority) {
+    /// Delivers a message to a router: over its session, or after finding and dialling it. False
+    /// when it is lost already; when dialling fails later, [`PeerEvent::Unreachable`] says so.
+    pub(super) fn send_to(
+        &mut self,
+        now: Instant,
+        to: Hash,
+        message: Message,
+        priority: Priority,
+    ) -> bool {
         if to == self.hash() {
             let unix = self.clock.unix(now);
             self.handle_message(now, unix, Via::Own, message);
-            return;
+            return true;
         }
         if self.stop_at.is_some() {
             // Goodbye was said; nobody is dialled again.
-            return;
+            return false;
         }
-        let Err(message) = self.peers.send(now, &to, message, priority) else { return };
+        let Err(message) = self.peers.send(now, &to, message, priority) else { return true };
         let info = self.netdb.router(&to).cloned();
         if let Some(info) = info {
             match self.peers.dial(now, &info) {
-                Ok(()) => {
-                    let _gone = self.peers.send(now, &to, message, priority);
-                }
+                Ok(()) => return self.peers.send(now, &to, message, priority).is_ok(),
                 // That a dial failed was reported then; here it is only not repeated. Our own
                 // tunnels that begin there are of no use; those of others are their business.
                 Err(NotDialled::FailedLately | NotDialled::NoAddress) => {
@@ -116,11 +122,14 @@ impl Router {
                 }
                 Err(NotDialled::NoRoom) => log::debug!("no room for a session with {to:?}"),
             }
-            return;
+            return false;
         }
-        if Pending::add(&mut self.pending, now, to, message, priority) {
-            self.look_up_router(now, to);
+        match Pending::add(&mut self.pending, now, to, message, priority) {
+            Added::First => self.look_up_router(now, to),
+            Added::Another => {}
+            Added::NoRoom => return false,
         }
+        true
     }
 
     fn handle_message(&mut self, now: Instant, unix: UnixTime, via: Via, message: Message) {

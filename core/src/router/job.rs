@@ -80,4 +80,10 @@ impl Router {
             Outcome::Build(done) => self.tunnels.handle_job(now, unix, *done),
         }
     }
+
+    /// A job was lost with its thread. All are of one kind: their requests are not answered.
+    pub(super) fn handle_job_failed(&mut self, now: Instant) {
+        let unix = self.clock.unix(now);
+        self.tunnels.handle_job_failed(now, unix);
+    }
 }

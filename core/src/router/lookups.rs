@@ -5,12 +5,15 @@ use super::output::{Action, StoreKey};
 use super::{Router, apps, persist};
 use crate::crypto::Key32;
 use crate::crypto::x25519::PublicKey;
+use crate::destination::{Parcel, Unresolved};
 use crate::garlic;
 use crate::netdb::reseed::Report;
-use crate::netdb::{Answer, Context, LookupId, LookupKind, NetDb, NetDbAction};
+use crate::netdb::{
+    Answer, Context, LookupFailure, LookupId, LookupKind, NetDb, NetDbAction, StoreError, Unsent,
+};
 use crate::time::{Instant, UnixTime};
 use crate::transport::ntcp2::Priority;
-use crate::tunnel::{OutboundId, PoolId};
+use crate::tunnel::{OutboundId, PoolId, SendError};
 use crate::wire::garlic::{Clove, Delivery};
 use crate::wire::hash::Hash;
 use crate::wire::i2np::{
@@ -46,29 +49,39 @@ pub(super) struct Pending {
     since: Instant,
 }
 
+/// What became of a message for a router that we do not know.
+pub(super) enum Added {
+    /// It waits as the first one: the router must be looked up.
+    First,
+    /// It waits with others.
+    Another,
+    /// It is dropped.
+    NoRoom,
+}
+
 impl Pending {
-    /// Adds a message; says whether the router must be looked up.
+    /// Adds a message.
     pub(super) fn add(
         all: &mut BTreeMap<Hash, Self>,
         now: Instant,
         to: Hash,
         message: Message,
         priority: Priority,
-    ) -> bool {
+    ) -> Added {
         if let Some(pending) = all.get_mut(&to) {
             if pending.messages.len() >= MAX_PENDING_MESSAGES {
                 pending.messages.pop_front();
             }
             pending.messages.push_back((message, priority));
-            return false;
+            return Added::Another;
         }
         if all.len() >= MAX_PENDING {
             log::debug!("message for unknown router {to:?} dropped: too many wait");
-            return false;
+            return Added::NoRoom;
         }
         let messages = VecDeque::from([(message, priority)]);
         all.insert(to, Self { messages, since: now });
-        true
+        Added::First
     }
 }
 
@@ -93,17 +106,18 @@ impl Router {
         match action {
             NetDbAction::Query { ctx, lookup, floodfill, key, kind, exclude, direct } => {
                 let to = floodfill.hash();
-                if !self.query(now, ctx, &floodfill, key, kind, exclude, direct) {
-                    self.netdb.handle_query_unsent(now, unix, lookup, &to);
+                let result = self.query(now, ctx, &floodfill, key, kind, exclude, direct);
+                if let Err(why) = result {
+                    self.netdb.handle_query_unsent(now, unix, lookup, &to, why);
                 }
             }
             NetDbAction::Store { ctx, floodfill, entry, token } => {
-                if !self.store(now, ctx, &floodfill, entry, token) {
-                    self.netdb.handle_store_unsent(now, unix, token);
+                if let Err(why) = self.store(now, ctx, &floodfill, entry, token) {
+                    self.netdb.handle_store_unsent(now, unix, token, why);
                 }
             }
             NetDbAction::Found { lookup, entry, .. } => self.found(now, lookup, entry),
-            NetDbAction::NotFound { lookup, .. } => self.not_found(now, lookup),
+            NetDbAction::NotFound { lookup, reason, .. } => self.not_found(now, lookup, reason),
             NetDbAction::Reply { to, tunnel, encryption, answer } => {
                 self.reply(now, to, tunnel, encryption, answer);
             }
@@ -125,7 +139,7 @@ impl Router {
     }
 
     /// Asks a floodfill: through tunnels with an encrypted answer, or, when asked to or while the
-    /// router has none, directly. Says whether it could.
+    /// router has none, directly.
     #[expect(clippy::too_many_arguments, reason = "the fields of one action")]
     fn query(
         &mut self,
@@ -136,7 +150,7 @@ impl Router {
         kind: LookupType,
         exclude: Vec<Hash>,
         direct: bool,
-    ) -> bool {
+    ) -> Result<(), Unsent> {
         let unix = self.clock.unix(now);
         let pool = PoolId(ctx.0);
         let via = self.tunnels.pick_outbound(now, pool);
@@ -152,21 +166,20 @@ impl Router {
                 (gateway, Some(tunnel), ReplyEncryption::Ecies { key: Key32::new(key), tag })
             }
             None if own => (self.hash(), None, ReplyEncryption::None),
-            None => return false,
+            None => return Err(Unsent::NoTunnel),
         };
         let lookup = DatabaseLookup { key, from, reply_tunnel, kind, exclude, encryption };
         let mut body = Vec::new();
         lookup.encode(&mut body);
         let message = self.message(unix, MessageType::DATABASE_LOOKUP, body);
         match tunnels {
-            Some((via, _)) => self.send_wrapped(now, via, floodfill, message),
-            None => self.send_to(now, floodfill.hash(), message, Priority::Control),
+            Some((via, _)) => self.send_wrapped(now, pool, via, floodfill, message),
+            None => self.send_control(now, floodfill.hash(), message),
         }
-        true
     }
 
     /// Stores an entry at a floodfill: RouterInfos directly, lease sets through the tunnels of
-    /// their destination, so that the floodfill does not learn where it is. Says whether it could.
+    /// their destination, so that the floodfill does not learn where it is.
     fn store(
         &mut self,
         now: Instant,
@@ -174,7 +187,7 @@ impl Router {
         floodfill: &RouterInfo,
         entry: StoreEntry,
         token: u32,
-    ) -> bool {
+    ) -> Result<(), Unsent> {
         let unix = self.clock.unix(now);
         let pool = PoolId(ctx.0);
         let (reply, via) = match &entry {
@@ -183,8 +196,8 @@ impl Router {
             }
             StoreEntry::LeaseSet(_) => {
                 let back = self.tunnels.inbound_gateway(now, pool);
-                let Some((gateway, tunnel)) = back else { return false };
-                let Some(via) = self.tunnels.pick_outbound(now, pool) else { return false };
+                let (gateway, tunnel) = back.ok_or(Unsent::NoTunnel)?;
+                let via = self.tunnels.pick_outbound(now, pool).ok_or(Unsent::NoTunnel)?;
                 (StoreReply { token, tunnel: Some(tunnel), gateway }, Some(via))
             }
         };
@@ -192,23 +205,32 @@ impl Router {
         DatabaseStore { reply: Some(reply), entry }.encode(&mut body);
         let message = self.message(unix, MessageType::DATABASE_STORE, body);
         match via {
-            None => self.send_to(now, floodfill.hash(), message, Priority::Control),
-            Some(via) => self.send_wrapped(now, via, floodfill, message),
+            None => self.send_control(now, floodfill.hash(), message),
+            Some(via) => self.send_wrapped(now, pool, via, floodfill, message),
         }
-        true
+    }
+
+    fn send_control(&mut self, now: Instant, to: Hash, message: Message) -> Result<(), Unsent> {
+        let sent = self.send_to(now, to, message, Priority::Control);
+        if sent { Ok(()) } else { Err(Unsent::Unreachable) }
     }
 
     /// Encrypts a message for a router and sends it through one of our outbound tunnels.
-    pub(super) fn send_wrapped(
+    fn send_wrapped(
         &mut self,
         now: Instant,
+        pool: PoolId,
         via: OutboundId,
         to: &RouterInfo,
         message: Message,
-    ) {
-        let Some(key) = to.identity().x25519_key() else { return };
-        if let Some(message) = self.wrap(now, &key, message) {
-            self.send_through(now, via, TunnelDelivery::Router(to.hash()), message);
+    ) -> Result<(), Unsent> {
+        let key = to.identity().x25519_key().ok_or(Unsent::Unreachable)?;
+        let message = self.wrap(now, &key, message).ok_or(Unsent::Unreachable)?;
+        let delivery = TunnelDelivery::Router(to.hash());
+        match self.send_through(now, pool, via, delivery, message) {
+            Ok(_) => Ok(()),
+            Err(SendError::NoTunnel(_)) => Err(Unsent::NoTunnel),
+            Err(_) => Err(Unsent::Unreachable),
         }
     }
 
@@ -230,16 +252,55 @@ impl Router {
         }
     }
 
-    pub(super) fn send_through(
+    /// A destination's message to another one: the destination stays on its tunnel until that is
+    /// under suspicion.
+    pub(super) fn send_parcel(
         &mut self,
         now: Instant,
+        app: usize,
+        via: OutboundId,
+        parcel: Parcel,
+    ) {
+        let pool = apps::pool_of(app);
+        let via = if self.tunnels.is_good(now, via) {
+            via
+        } else {
+            self.tunnels.pick_other_outbound(now, pool, via).unwrap_or(via)
+        };
+        let Parcel { gateway, tunnel, message, ack } = parcel;
+        let delivery = TunnelDelivery::Tunnel { gateway, tunnel };
+        let result = self.send_through(now, pool, via, delivery, message);
+        let Some(destination) = self.apps.destination(app) else { return };
+        match (result, ack) {
+            (Ok(via), Some(ack)) => {
+                destination.handle_sent(ack, via);
+                self.tunnels.expect(via);
+            }
+            (Ok(_), None) => {}
+            (Err(SendError::NoTunnel(message)), ack) => {
+                destination.handle_unsent(Parcel { gateway, tunnel, message, ack });
+            }
+            (Err(e), _) => log::debug!("not sent through a tunnel: {e}"),
+        }
+    }
+
+    /// Sends through `via`, or, if that is gone, another tunnel of its pool. Says which it was.
+    fn send_through(
+        &mut self,
+        now: Instant,
+        pool: PoolId,
         via: OutboundId,
         delivery: TunnelDelivery,
         message: Message,
-    ) {
+    ) -> Result<OutboundId, SendError> {
         let unix = self.clock.unix(now);
-        if let Err(e) = self.tunnels.send(now, unix, via, delivery, message) {
-            log::debug!("not sent through a tunnel: {e}");
+        match self.tunnels.send(now, unix, via, delivery, message) {
+            Ok(()) => Ok(via),
+            Err(SendError::NoTunnel(message)) => match self.tunnels.pick_outbound(now, pool) {
+                Some(via) => self.tunnels.send(now, unix, via, delivery, message).map(|()| via),
+                None => Err(SendError::NoTunnel(message)),
+            },
+            Err(e) => Err(e),
         }
     }
 
@@ -280,13 +341,13 @@ impl Router {
             }
         }
         let Some(tunnel) = tunnel else {
-            self.send_to(now, to, message, Priority::Control);
+            let _sent = self.send_to(now, to, message, Priority::Control);
             return;
         };
         let mut body = Vec::new();
         if TunnelGateway::encode(tunnel, &message, &mut body).is_ok() {
             let message = self.message(unix, MessageType::TUNNEL_GATEWAY, body);
-            self.send_to(now, to, message, Priority::Control);
+            let _sent = self.send_to(now, to, message, Priority::Control);
         }
     }
 
@@ -301,13 +362,21 @@ impl Router {
         }
     }
 
-    fn not_found(&mut self, now: Instant, lookup: LookupId) {
+    fn not_found(&mut self, now: Instant, lookup: LookupId, reason: LookupFailure) {
+        let unix = self.clock.unix(now);
         match self.lookups.remove(&lookup) {
             Some(Purpose::Router(hash)) => {
                 self.pending.remove(&hash);
             }
             Some(Purpose::LeaseSet { app, key }) => {
-                self.apps.handle_lookup_failed(now, app, key);
+                let why = match reason {
+                    LookupFailure::Refused(StoreError::Expired | StoreError::TooOld) => {
+                        Unresolved::Expired
+                    }
+                    LookupFailure::NoTunnel => Unresolved::NoTunnels,
+                    _ => Unresolved::NotFound,
+                };
+                self.apps.handle_lookup_failed(now, unix, app, key, why);
             }
             None => {}
         }
@@ -317,7 +386,7 @@ impl Router {
     pub(super) fn send_pending(&mut self, now: Instant, to: Hash) {
         if let Some(pending) = self.pending.remove(&to) {
             for (message, priority) in pending.messages {
-                self.send_to(now, to, message, priority);
+                let _sent = self.send_to(now, to, message, priority);
             }
         }
     }

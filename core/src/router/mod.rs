@@ -26,7 +26,6 @@ use crate::transport::peers::{PeerAction, Peers, PeersConfig};
 use crate::tunnel::{PoolId, TunnelConfig, Tunnels};
 use crate::wire::hash::Hash;
 use crate::wire::router_info::RouterInfo;
-use crate::wire::tunnel::Delivery as TunnelDelivery;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
@@ -259,7 +258,9 @@ impl Router {
                 }
             }
             Completion::JobFailed => {
-                self.jobs.finish(id);
+                if self.jobs.finish(id) {
+                    self.handle_job_failed(now);
+                }
             }
         }
         self.settle(now);
@@ -419,17 +420,8 @@ impl Router {
     fn handle_app_action(&mut self, now: Instant, action: AppAction) {
         let unix = self.clock.unix(now);
         match action {
-            AppAction::Send { app, via, gateway, tunnel, message } => {
-                // The destination stays on its tunnel until that is under suspicion.
-                let pool = apps::pool_of(app);
-                let via = if self.tunnels.is_good(now, via) {
-                    via
-                } else {
-                    self.tunnels.pick_other_outbound(now, pool, via).unwrap_or(via)
-                };
-                let delivery = TunnelDelivery::Tunnel { gateway, tunnel };
-                self.send_through(now, via, delivery, message);
-            }
+            AppAction::Send { app, via, parcel } => self.send_parcel(now, app, via, parcel),
+            AppAction::Confirmed { via, sent } => self.tunnels.confirm(via, sent),
             AppAction::Lookup { app, key } => self.look_up_lease_set(now, app, key),
             AppAction::Publish { app, lease_set } => {
                 let ctx = Context(apps::pool_of(app).0);

@@ -65,11 +65,15 @@ impl Router {
                     Priority::Own => ntcp2::Priority::Own,
                     Priority::Transit => ntcp2::Priority::Transit,
                 };
-                self.send_to(now, to, message, priority);
+                let _sent = self.send_to(now, to, message, priority);
             }
-            TunnelAction::SendWrapped { to, key, via, message } => {
-                if let Some(message) = self.wrap(now, &key, message) {
-                    self.send_through(now, via, TunnelDelivery::Router(to), message);
+            TunnelAction::SendWrapped { build, to, key, via, message } => {
+                let delivery = TunnelDelivery::Router(to);
+                let sent = self.wrap(now, &key, message).is_some_and(|message| {
+                    self.tunnels.send(now, unix, via, delivery, message).is_ok()
+                });
+                if !sent {
+                    self.tunnels.handle_unsent(now, unix, build);
                 }
             }
             TunnelAction::Received { pool, message } => self.handle_received(now, pool, message),
@@ -166,10 +170,11 @@ impl Router {
         let outcome = match outcome {
             Outcome::Accepted { latency } => profile::Outcome::BuildAccepted { latency },
             Outcome::Rejected { .. } => profile::Outcome::BuildRejected,
-            Outcome::BuildTimedOut => profile::Outcome::BuildTimedOut { hops: 3 },
+            Outcome::BuildTimedOut { hops } => profile::Outcome::BuildTimedOut { hops },
             Outcome::TestPassed { latency } => profile::Outcome::TestPassed { latency },
-            Outcome::TestLost => profile::Outcome::TestFailed { hops: 6 },
-            Outcome::TestFailed => profile::Outcome::TestFailed { hops: 3 },
+            Outcome::TestLost { hops } | Outcome::TestFailed { hops } => {
+                profile::Outcome::TestFailed { hops }
+            }
         };
         self.netdb.report(now, unix, peer, outcome);
     }

@@ -306,6 +306,13 @@ impl Streams {
         }
     }
 
+    /// True while there is a stream with `remote`.
+    #[must_use]
+    pub fn has_stream_with(&self, remote: &Hash) -> bool {
+        let path = self.path_of.get(remote).and_then(|index| self.paths.get(*index));
+        path.is_some_and(|path| path.streams > 0)
+    }
+
     // Inputs.
 
     /// The owner sends to `remote` over other tunnels, to another lease or in a new session, since

@@ -111,6 +111,15 @@ impl Tunnels {
         self.update_deadline(clock.now);
     }
 
+    /// The request of [`TunnelAction::SendWrapped`] could not be sent. Nobody is to blame; another
+    /// build follows.
+    pub fn handle_unsent(&mut self, now: Instant, unix: UnixTime, id: BuildId) {
+        let clock = self.clock(now, unix);
+        self.build_failed(clock, id, Failure::NoPath);
+        self.drain_loopback(clock);
+        self.update_deadline(now);
+    }
+
     fn ask_outbound(
         &mut self,
         clock: Clock,
@@ -196,7 +205,8 @@ impl Tunnels {
                     let _ = self.send_alone(clock, via, delivery, &message);
                 } else {
                     let (to, key) = (first.hash, first.key);
-                    self.actions.push_back(TunnelAction::SendWrapped { to, key, via, message });
+                    let action = TunnelAction::SendWrapped { build: id, to, key, via, message };
+                    self.actions.push_back(action);
                 }
             }
         }
@@ -409,8 +419,9 @@ impl Tunnels {
         if failure == Failure::TimedOut
             && let Some(sent) = &build.sent
         {
+            let hops = u8::try_from(sent.asked.hops.len()).unwrap_or(u8::MAX);
             for hop in &sent.asked.hops {
-                self.report(hop.hash, Outcome::BuildTimedOut);
+                self.report(hop.hash, Outcome::BuildTimedOut { hops });
             }
         }
         if failure == Failure::TimedOut

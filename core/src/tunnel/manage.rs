@@ -239,12 +239,20 @@ impl Tunnels {
         }
     }
 
-    /// A message that went through `via` is known to have arrived: as good as a test.
-    pub fn confirm(&mut self, now: Instant, via: OutboundId) {
+    /// A message went through `via` that somebody is to confirm: see [`Self::confirm`].
+    pub fn expect(&mut self, via: OutboundId) {
         if let Some(tunnel) = self.outbound.get_mut(&via) {
-            tunnel.heard = Some(now);
-            tunnel.life.failures = 0;
-            tunnel.life.doubted = false;
+            tunnel.confirmations.expected = tunnel.confirmations.expected.saturating_add(1);
+        }
+    }
+
+    /// A message that left through `via` at the time `sent` is known to have arrived: as good as a
+    /// test of that time.
+    pub fn confirm(&mut self, via: OutboundId, sent: Instant) {
+        if let Some(tunnel) = self.outbound.get_mut(&via) {
+            tunnel.heard = tunnel.heard.max(Some(sent));
+            tunnel.life.confirm(sent);
+            tunnel.confirmations.seen = tunnel.confirmations.seen.saturating_add(1);
         }
     }
 
@@ -271,8 +279,9 @@ impl Tunnels {
 
     fn tunnel_failed(&mut self, clock: Clock, pool: PoolId, direction: Direction, blamed: &[Hash]) {
         log::debug!("{direction:?} tunnel of {pool:?} failed");
+        let hops = u8::try_from(blamed.len()).unwrap_or(u8::MAX);
         for peer in blamed {
-            self.report(*peer, Outcome::TestFailed);
+            self.report(*peer, Outcome::TestFailed { hops });
         }
         if let Some(p) = self.pools.get_mut(&pool) {
             p.stats.failed += 1;

@@ -73,6 +73,14 @@ pub struct BuildId(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutboundId(u64);
 
+#[cfg(test)]
+impl OutboundId {
+    /// For the tests of those who only pass it on.
+    pub(crate) const fn for_tests(n: u64) -> Self {
+        Self(n)
+    }
+}
+
 /// A router chosen for a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
@@ -108,16 +116,25 @@ pub enum Outcome {
         code: u8,
     },
     /// It was in a build that nobody answered.
-    BuildTimedOut,
+    BuildTimedOut {
+        /// Routers that may be the reason.
+        hops: u8,
+    },
     /// It was in a test that came back.
     TestPassed {
         /// Round trip through both tunnels.
         latency: Duration,
     },
     /// It was in a test, with others, that did not come back.
-    TestLost,
+    TestLost {
+        /// Routers that may be the reason.
+        hops: u8,
+    },
     /// It is in a tunnel that was given up.
-    TestFailed,
+    TestFailed {
+        /// Routers that may be the reason.
+        hops: u8,
+    },
 }
 
 /// What is to be done.
@@ -147,8 +164,11 @@ pub enum TunnelAction {
         priority: Priority,
     },
     /// Wrap into garlic for the router `to` (Noise_N with `key`), then [`Tunnels::send`] it
-    /// through `via` with `Delivery::Router(to)`.
+    /// through `via` with `Delivery::Router(to)`. If that cannot be done, call
+    /// [`Tunnels::handle_unsent`].
     SendWrapped {
+        /// What it is for.
+        build: BuildId,
         /// Whom.
         to: Hash,
         /// Its encryption key.
@@ -341,6 +361,13 @@ impl Tunnels {
         self.answer_request(clock, done);
         self.drain_loopback(clock);
         self.update_deadline(now);
+    }
+
+    /// A [`BuildJob`] was lost: its request stays unanswered, and its place is free.
+    pub fn handle_job_failed(&mut self, now: Instant, unix: UnixTime) {
+        self.clock(now, unix);
+        self.transit.jobs = self.transit.jobs.saturating_sub(1);
+        self.transit.stats.dropped += 1;
     }
 
     /// Time passed: the deadline of [`Self::poll_timeout`], or later.

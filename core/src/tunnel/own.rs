@@ -30,6 +30,9 @@ pub(crate) const MAX_FAILURES: u8 = 2;
 /// in between: a hop that drops half of everything must not live on the other half.
 const MAX_LOST: u32 = 5;
 
+/// So many confirmations say more than a test.
+const MIN_CONFIRMED: u32 = 4;
+
 /// How far one of our tunnels can be trusted, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
@@ -61,6 +64,8 @@ pub(crate) struct Life {
     pub(crate) doubted: bool,
     /// For good: what still comes through it, late answers to tests among it, changes nothing.
     pub(crate) given_up: bool,
+    /// When the latest test that was lost had left.
+    lost_sent: Option<Instant>,
     /// The latest eight tests, lost ones as 1.
     lost: u8,
     /// Round trip of tests, through this tunnel and one of the other direction.
@@ -86,6 +91,7 @@ impl Life {
             failures: 0,
             doubted: false,
             given_up: false,
+            lost_sent: None,
             lost: 0,
             rtt: None,
         }
@@ -123,8 +129,19 @@ impl Life {
         self.delay_test(now, rng);
     }
 
-    /// A test did not come back; `blamed`: nothing says that the tunnel works all the same.
-    pub(crate) fn lose(&mut self, blamed: bool) {
+    /// What left through it at this time is known to have arrived.
+    pub(crate) fn confirm(&mut self, sent: Instant) {
+        self.doubted = false;
+        // What left before the lost test proves nothing about the time since.
+        if Some(sent) > self.lost_sent && self.failures < MAX_FAILURES {
+            self.failures = 0;
+        }
+    }
+
+    /// A test that left at this time did not come back; `blamed`: nothing says that the tunnel
+    /// works all the same.
+    pub(crate) fn lose(&mut self, sent: Instant, blamed: bool) {
+        self.lost_sent = self.lost_sent.max(Some(sent));
         self.lost = self.lost << 1 | 1;
         if self.lost.count_ones() >= MAX_LOST {
             self.failures = MAX_FAILURES;
@@ -151,6 +168,27 @@ impl Life {
     }
 }
 
+/// Messages through a tunnel that somebody is to confirm, lately, and those that were confirmed.
+#[derive(Debug, Default)]
+pub(crate) struct Confirmations {
+    pub(crate) expected: u32,
+    pub(crate) seen: u32,
+}
+
+impl Confirmations {
+    /// True when the tunnel carries what it is given: tests that are lost all the same came too
+    /// late, behind our own traffic. Half of it would not do.
+    pub(crate) const fn prove(&self) -> bool {
+        self.seen >= MIN_CONFIRMED && self.seen * 4 >= self.expected * 3
+    }
+
+    /// A test is over; what was before counts half.
+    pub(crate) const fn age(&mut self) {
+        self.expected /= 2;
+        self.seen /= 2;
+    }
+}
+
 /// A tunnel of ours that messages leave through.
 pub(crate) struct Outbound {
     pub(crate) pool: PoolId,
@@ -160,8 +198,9 @@ pub(crate) struct Outbound {
     /// The id under which the first hop receives.
     pub(crate) first_tunnel: u32,
     pub(crate) gateway: Gateway,
-    /// When somebody confirmed that a message arrived: as good as a test.
+    /// When the latest message left that somebody confirmed: as good as a test.
     pub(crate) heard: Option<Instant>,
+    pub(crate) confirmations: Confirmations,
     /// Last hop first, which is the order of undoing.
     layers: Vec<Layer>,
 }
@@ -175,6 +214,7 @@ impl Outbound {
             first_tunnel: asked.first().map_or(0, |h| h.receive),
             gateway: Gateway::default(),
             heard: None,
+            confirmations: Confirmations::default(),
             layers: layers(asked),
         }
     }
@@ -236,4 +276,33 @@ impl Inbound {
 
 fn layers(asked: &[AskedHop]) -> Vec<Layer> {
     asked.iter().rev().map(|h| Layer::new(&h.keys.layer)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+
+    fn at(s: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(s)
+    }
+
+    #[test]
+    fn only_what_left_after_a_lost_test_excuses_a_tunnel() {
+        let mut rng = Rng::new(&Seed::from_number(1));
+        let unix = UnixTime::from_secs(1_800_000_000);
+        let mut life = Life::new(at(0), unix, Direction::Outbound, &mut rng);
+        life.pass(at(1), Duration::from_millis(300), &mut rng);
+        life.lose(at(10), true);
+        life.confirm(at(9));
+        assert_eq!(life.health(), Health::Suspect, "it may have broken since");
+        life.confirm(at(11));
+        assert_eq!(life.health(), Health::Tested);
+        // Not even what is confirmed lets a tunnel live that loses most of its tests.
+        for n in 2..6 {
+            life.lose(at(10 * n), true);
+            life.confirm(at(10 * n + 1));
+            assert_eq!(life.health() == Health::Failed, n == 5, "{n}");
+        }
+    }
 }

@@ -195,6 +195,7 @@ impl Tunnels {
         let mut hops = Vec::new();
         if let Some(t) = self.outbound.get_mut(&test.outbound) {
             t.life.pass(clock.now, rtt, &mut self.rng);
+            t.confirmations.age();
             hops.extend(t.hops.iter().copied());
         }
         if let Some(t) = self.inbound.get_mut(&test.inbound) {
@@ -233,27 +234,31 @@ impl Tunnels {
             o.map_or(MAX_FAILURES, |t| t.life.failures),
             i.map_or(MAX_FAILURES, |t| t.life.failures),
         );
-        // What came through after the test left excuses a tunnel; and where the other one is the
-        // likelier culprit, this one is only tested again.
+        // What came through after the test left excuses a tunnel and its hops; and where the other
+        // one is the likelier culprit, this one is only tested again.
         let o_works = o.is_some_and(|t| t.heard.max(t.life.passed_at) > Some(test.sent));
         let i_works = i.is_some_and(|t| t.heard.max(t.life.passed_at) > Some(test.sent));
         let o_blamed = !o_works && (before.0 >= before.1 || i_works);
         let i_blamed = !i_works && (before.1 >= before.0 || o_works);
         let mut hops = Vec::new();
         if let Some(t) = self.outbound.get_mut(&test.outbound) {
-            t.life.lose(o_blamed);
-            t.life.next_test = clock.now;
-            hops.extend(t.hops.iter().copied());
+            if !t.confirmations.prove() {
+                t.life.lose(test.sent, o_blamed);
+                t.life.next_test = clock.now;
+            }
+            t.confirmations.age();
+            hops.extend(t.hops.iter().copied().filter(|_| !o_works));
         }
         if let Some(t) = self.inbound.get_mut(&test.inbound) {
-            t.life.lose(i_blamed);
+            t.life.lose(test.sent, i_blamed);
             t.life.next_test = clock.now;
-            hops.extend(t.hops.iter().copied());
+            hops.extend(t.hops.iter().copied().filter(|_| !i_works));
         }
         hops.sort_unstable();
         hops.dedup();
+        let count = u8::try_from(hops.len()).unwrap_or(u8::MAX);
         for peer in hops {
-            self.report(peer, Outcome::TestLost);
+            self.report(peer, Outcome::TestLost { hops: count });
         }
         if let Some(t) = self.outbound.get(&test.outbound)
             && t.life.health() == Health::Failed

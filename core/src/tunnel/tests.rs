@@ -123,7 +123,9 @@ fn hops_that_refuse_are_reported_and_worked_around() {
                 assert!(latency > Duration::ZERO && latency < Duration::from_secs(1));
             }
             Outcome::TestPassed { .. } => assert!(!refusing.contains(&peer)),
-            Outcome::BuildTimedOut | Outcome::TestLost | Outcome::TestFailed => {
+            Outcome::BuildTimedOut { .. }
+            | Outcome::TestLost { .. }
+            | Outcome::TestFailed { .. } => {
                 panic!("{outcome:?}")
             }
         }

@@ -8,15 +8,20 @@ use crate::wire::garlic::MessageNumber;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-/// Messages that a fresh session may have unconfirmed: receivers look 24 ahead at first.
+/// Messages that a fresh session may have unconfirmed: receivers look 24 ahead at first, and
+/// farther by a quarter of what they received.
 const FIRST_WINDOW: u32 = 20;
-/// Messages that a session may have unconfirmed at most: receivers look at least 160 ahead then.
-const MAX_WINDOW: u32 = 128;
+/// The same in a later set: receivers look at least 160 ahead.
+const LATER_WINDOW: u32 = 128;
+/// Messages that a session may have unconfirmed at most: who streams to the full needs no more, and
+/// receivers look 320 ahead, or 800.
+const MAX_WINDOW: u32 = 256;
 /// What was sent this long before the peer spoke is taken as received.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(2);
 /// An Ack is requested again after this.
 const REQUEST_AGAIN: Duration = Duration::from_secs(2);
-/// An Ack is requested with the first message, and then once in so many.
+/// An Ack is requested with the first message, and then once in so many, whether the one before has
+/// come or not: acknowledgements a round trip apart would let only bursts through.
 const REQUEST_EVERY: u32 = 8;
 /// Silence of this length, while answers are expected, makes the session doubtful.
 const DOUBT_AFTER: Duration = Duration::from_secs(5);
@@ -41,7 +46,8 @@ pub(super) struct Flight {
     confirmed: u32,
     /// Which index was next at what time.
     marks: VecDeque<(u32, Instant)>,
-    /// The newest Ack we asked for and have not got, and when we did.
+    /// The request whose Ack is missed most, and when we made it: the oldest since the latest Ack,
+    /// or the one that repeated it.
     request: Option<(MessageNumber, Instant)>,
     /// All Acks we asked for and have not got.
     requests: VecDeque<MessageNumber>,
@@ -64,7 +70,9 @@ impl Flight {
         match self.request {
             None if !self.acked && self.since_request == 0 && self.confirmed == 0 => true,
             None => self.since_request >= REQUEST_EVERY,
-            Some((_, at)) => now.saturating_since(at) >= REQUEST_AGAIN,
+            Some((_, at)) => {
+                self.since_request >= REQUEST_EVERY || now.saturating_since(at) >= REQUEST_AGAIN
+            }
         }
     }
 
@@ -94,9 +102,11 @@ impl Flight {
                 self.requests.pop_front();
             }
             self.requests.push_back(number);
-            self.request = Some((number, now));
             self.since_request = 0;
-            self.heard_since_request = 0;
+            if self.request.is_none_or(|(_, at)| now.saturating_since(at) >= REQUEST_AGAIN) {
+                self.request = Some((number, now));
+                self.heard_since_request = 0;
+            }
         }
         if self.last_sent.is_none_or(|at| now.saturating_since(at) >= PAUSE) {
             self.unanswered = None;
@@ -154,10 +164,14 @@ impl Flight {
     /// window still reaches the last one if all unconfirmed ones are lost.
     pub(super) fn room(&self, now: Instant, set: u16, sent: u32) -> u32 {
         let confirmed = if set == self.set { self.confirmed } else { 0 };
-        let window = if set == 0 { FIRST_WINDOW + confirmed / 4 } else { MAX_WINDOW };
+        let window = if set == 0 { FIRST_WINDOW } else { LATER_WINDOW } + confirmed / 4;
         let room = window.min(MAX_WINDOW).saturating_sub(sent.saturating_sub(confirmed));
-        let probe = self.last_sent.is_none_or(|at| now.saturating_since(at) >= PROBE_EVERY);
-        room.max(u32::from(probe))
+        room.max(u32::from(self.probe_at(now) <= now))
+    }
+
+    /// When one message may go all the same.
+    pub(super) fn probe_at(&self, now: Instant) -> Instant {
+        self.last_sent.map_or(now, |at| at + PROBE_EVERY)
     }
 }
 

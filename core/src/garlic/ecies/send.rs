@@ -43,8 +43,11 @@ impl Sessions {
             Route::Session(id) => match self.sessions.get(&id).map(|session| &session.phase) {
                 Some(Phase::Established(established)) => {
                     let set = &established.sending.set;
-                    let room = established.flight.room(now, set.id(), set.sent());
-                    Readiness::Ready { kind: Kind::Existing, room }
+                    let flight = &established.flight;
+                    match flight.room(now, set.id(), set.sent()) {
+                        0 => Readiness::Full(flight.probe_at(now)),
+                        room => Readiness::Ready { kind: Kind::Existing, room },
+                    }
                 }
                 Some(Phase::Answering(answering)) => {
                     let room = MAX_REPLIES.saturating_sub(answering.responder.replies());

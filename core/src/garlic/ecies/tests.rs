@@ -65,6 +65,7 @@ impl Node {
         let sent = self.sessions.encrypt(now, unix, to, &[clove(text)], SendOptions::default());
         match (&sent, readiness) {
             (Ok((_, info)), Readiness::Ready { kind, .. }) => assert_eq!(info.kind, kind),
+            (Ok((_, info)), Readiness::Full(_)) => assert_eq!(info.kind, Kind::Existing),
             (Err(EncryptError::Wait(at)), Readiness::Wait(until)) => assert_eq!(*at, until),
             (sent, readiness) => panic!("{readiness:?}, but {sent:?}"),
         }
@@ -241,6 +242,7 @@ impl Net {
     fn kind(&self, from: usize) -> Option<Kind> {
         match self.readiness(from) {
             Readiness::Ready { kind, .. } => Some(kind),
+            Readiness::Full(_) => Some(Kind::Existing),
             Readiness::Wait(_) => None,
         }
     }

@@ -90,11 +90,15 @@ pub enum Readiness {
     Ready {
         /// How the next message will be encrypted.
         kind: Kind,
-        /// How many messages should go now at most. For a new session 1; for replies as many as
-        /// the peer can read; for an existing session what the peer's tag window surely takes: a
-        /// longer burst is sent, but if all of it is lost the session is lost with it.
+        /// How many messages should go now at most, one at the least. For a new session 1; for
+        /// replies as many as the peer can read; for an existing session what the peer's tag
+        /// window surely takes.
         room: u32,
     },
+    /// Perhaps the peer does not know the tags of more messages yet in its existing session:
+    /// `encrypt` would work, but if all that is under way is lost the session is lost with it.
+    /// Better wait until then, or until the peer is heard from.
+    Full(Instant),
     /// `encrypt` will refuse until then, unless the peer is heard from earlier.
     Wait(Instant),
 }

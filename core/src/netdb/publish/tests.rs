@@ -117,10 +117,23 @@ fn a_round_of_failures_ends_in_a_growing_pause() {
 fn an_unsent_store_moves_on_at_once() {
     let mut p = publication(UNIX);
     p.sent(at(0), Place::Today, A, 7, TIMEOUT);
-    p.handle_unsent(at(10), 7);
+    p.handle_unsent(at(10), 7, Unsent::Unreachable);
     assert_eq!(p.poll_step(at(10)), store(Place::Today, &[A]));
-    p.handle_unsent(at(10), 7);
+    p.handle_unsent(at(10), 7, Unsent::Unreachable);
     assert_eq!(p.handle_confirmed(at(11), 7, &mut rng()), None);
+}
+
+#[test]
+fn without_tunnels_a_store_waits_for_one_and_uses_nobody_up() {
+    let mut p = publication(UNIX);
+    for round in 0..30 {
+        let now = at(round * 1000);
+        assert_eq!(p.poll_step(now), store(Place::Today, &[]), "round {round}");
+        p.sent(now, Place::Today, A, round as u32, TIMEOUT);
+        p.handle_unsent(now, round as u32, Unsent::NoTunnel);
+        assert_eq!(p.poll_step(now), None);
+        assert_eq!(p.poll_timeout(), Some(now + Duration::from_secs(1)));
+    }
 }
 
 #[test]

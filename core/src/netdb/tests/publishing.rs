@@ -176,7 +176,7 @@ fn a_store_that_cannot_be_sent_goes_elsewhere() {
     let mut tried = Vec::new();
     while let Some(NetDbAction::Store { token, floodfill, .. }) = netdb.poll_action() {
         tried.push(floodfill.hash());
-        netdb.handle_store_unsent(now, unix, token);
+        netdb.handle_store_unsent(now, unix, token, Unsent::Unreachable);
     }
     assert_eq!(tried.len(), 7, "one round");
     tried.sort();

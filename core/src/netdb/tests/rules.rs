@@ -5,6 +5,10 @@ use crate::netdb::testing::{Maker, NET_ID, UNIX, at, lease_set};
 use crate::rng::{Rng, Seed};
 use crate::wire::router_info::RouterInfo;
 
+fn unsent(rng: &mut Rng) -> Unsent {
+    if rng.below(2) == 0 { Unsent::NoTunnel } else { Unsent::Unreachable }
+}
+
 const SESSION: Hash = Hash([0x11; 32]);
 
 fn netdb() -> NetDb {
@@ -424,7 +428,7 @@ fn random_operations_keep_every_promise() {
                     let peers = infos.iter().map(RouterInfo::hash).filter(|_| rng.below(3) == 0);
                     let reply = DatabaseSearchReply { key, peers: peers.collect(), from };
                     if rng.below(4) == 0 {
-                        db.handle_query_unsent(now, unix, lookup, &from);
+                        db.handle_query_unsent(now, unix, lookup, &from, unsent(&mut rng));
                     } else {
                         db.handle_search_reply(now, unix, ctx, None, &reply);
                     }
@@ -432,7 +436,7 @@ fn random_operations_keep_every_promise() {
                 8 if !tokens.is_empty() => {
                     let (ctx, token) = tokens.swap_remove(rng.index(tokens.len()));
                     if rng.below(4) == 0 {
-                        db.handle_store_unsent(now, unix, token);
+                        db.handle_store_unsent(now, unix, token, unsent(&mut rng));
                     } else {
                         db.handle_delivery_status(now, unix, ctx, token);
                     }

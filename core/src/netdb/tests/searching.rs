@@ -260,7 +260,8 @@ fn queries_that_cannot_be_sent_do_not_wait() {
         match netdb.poll_action() {
             Some(NetDbAction::Query { lookup, floodfill, .. }) => {
                 unsent += 1;
-                netdb.handle_query_unsent(now, unix, lookup, &floodfill.hash());
+                let to = floodfill.hash();
+                netdb.handle_query_unsent(now, unix, lookup, &to, Unsent::Unreachable);
             }
             Some(NetDbAction::NotFound { lookup, reason, .. }) => break (lookup, reason),
             _ => panic!(),

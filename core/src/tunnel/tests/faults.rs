@@ -44,7 +44,7 @@ fn a_hop_that_vanishes_is_replaced_within_35_seconds() {
         assert!(seconds <= 35, "seed {seed}: {seconds} s");
         assert!(net.changes(a) > before);
         let reports = net.take_reports(a);
-        assert!(reports.contains(&(victim, Outcome::TestFailed)));
+        assert!(reports.contains(&(victim, Outcome::TestFailed { hops: 3 })));
     }
 }
 
@@ -107,7 +107,7 @@ fn a_hop_that_takes_part_but_drops_cells_is_found_out() {
                 tunnels.iter().any(|t| t.health == Health::Tested && t.hops.contains(&dropper));
             used += u32::from(bad);
             for (peer, outcome) in net.take_reports(a) {
-                if outcome == Outcome::TestLost {
+                if matches!(outcome, Outcome::TestLost { .. }) {
                     *lost.entry(peer).or_default() += 1;
                 }
             }
@@ -512,4 +512,82 @@ fn nothing_that_a_peer_sends_panics_or_grows_without_bound() {
     let tunnels = net.tunnels(a);
     assert!(tunnels.actions.is_empty() && tunnels.loopback.is_empty());
     assert!(tunnels.reassembly_bytes() == 0 && tunnels.transit.jobs == 0);
+}
+
+#[test]
+fn a_tunnel_that_carries_what_is_confirmed_outlives_tests_that_are_lost() {
+    // As many as are expected; half of them, as where a hop drops the others; none.
+    for (expected, confirmations) in [(2, 2), (4, 2), (2, 0)] {
+        let confirmed = expected == confirmations;
+        let mut net = Net::new(600, 10);
+        let a = net.hash(0);
+        net.add_pool(a, EXPLORATORY, shape(2, 2));
+        net.run_secs(20);
+        let (id, hops) = {
+            let (id, tunnel) = net.tunnels(a).outbound.first_key_value().unwrap();
+            (*id, tunnel.hops.clone())
+        };
+        net.take_reports(a);
+        // As if its tests came too late: from here on nothing comes back.
+        net.droppers.insert(hops[1], 100);
+        for _ in 0..60 {
+            net.run_secs(1);
+            let now = net.now;
+            for _ in 0..expected {
+                net.tunnels_mut(a).expect(id);
+            }
+            for _ in 0..confirmations {
+                net.tunnels_mut(a).confirm(id, now);
+            }
+        }
+        assert_eq!(net.tunnels(a).outbound.contains_key(&id), confirmed);
+        let blamed = net.take_reports(a).iter().any(|(peer, outcome)| {
+            *peer == hops[0] && matches!(outcome, Outcome::TestFailed { .. })
+        });
+        assert_eq!(blamed, !confirmed, "{confirmations} of {expected}");
+    }
+}
+
+#[test]
+fn a_request_that_found_no_tunnel_is_nobodys_fault_and_another_one_follows() {
+    let mut net = Net::new(601, 10);
+    let a = net.hash(0);
+    net.unsent = 3;
+    net.add_pool(a, EXPLORATORY, shape(2, 2));
+    net.run_secs(9);
+    assert_eq!(net.unsent, 0);
+    let stats = net.stats(a, EXPLORATORY);
+    assert_eq!((stats.inbound, stats.outbound), (2, 2), "before any timeout: {stats:?}");
+    assert_eq!((stats.timed_out, stats.no_path), (0, 3), "{stats:?}");
+}
+
+#[test]
+fn a_lost_job_frees_its_place() {
+    let mut net = Net::new(602, 1);
+    let a = net.hash(0);
+    let (now, unix) = (net.now, net.unix());
+    let tunnels = net.tunnels_mut(a);
+    let request = || {
+        let mut body = vec![1; 1 + 4 * 218];
+        body[0] = 4;
+        body[1..17].copy_from_slice(&a.0[..16]);
+        let kind = MessageType::SHORT_TUNNEL_BUILD;
+        Message { kind, id: 1, expires: unix + Duration::from_secs(10), body }
+    };
+    for round in 0..3 {
+        let mut jobs = 0;
+        for n in 0..300u32 {
+            let from = Hash::of(&n.to_be_bytes());
+            assert_eq!(tunnels.handle_message(now, unix, Some(from), request()), None);
+            while let Some(TunnelAction::Job(_)) = tunnels.poll_action() {
+                jobs += 1;
+            }
+        }
+        assert_eq!(jobs, 200, "round {round}: as many as there is room for");
+        let dropped = tunnels.transit_stats().dropped;
+        for _ in 0..jobs {
+            tunnels.handle_job_failed(now, unix);
+        }
+        assert_eq!(tunnels.transit_stats().dropped, dropped + 200);
+    }
 }

@@ -33,6 +33,8 @@ pub(super) struct Net {
     pub(super) corrupt_percent: u64,
     /// Every message delivered twice.
     pub(super) duplicate: bool,
+    /// So many of the next wrapped requests find no tunnel.
+    pub(super) unsent: usize,
     pub(super) cells: u64,
     order: Vec<Hash>,
     nodes: BTreeMap<Hash, Node>,
@@ -79,6 +81,7 @@ impl Net {
             groups: |_| Group::V4([127, 0]),
             corrupt_percent: 0,
             duplicate: false,
+            unsent: 0,
             cells: 0,
             order: Vec::new(),
             nodes: BTreeMap::new(),
@@ -263,7 +266,11 @@ impl Net {
                     self.tunnels_mut(router).handle_path(now, unix, build, &path);
                 }
                 TunnelAction::Send { to, message, .. } => self.post(router, to, message),
-                TunnelAction::SendWrapped { to, key, via, message } => {
+                TunnelAction::SendWrapped { build, .. } if self.unsent > 0 => {
+                    self.unsent -= 1;
+                    self.tunnels_mut(router).handle_unsent(now, unix, build);
+                }
+                TunnelAction::SendWrapped { to, key, via, message, .. } => {
                     assert_eq!(self.nodes[&to].key, key);
                     let mut body = b"wrap".to_vec();
                     message.encode_short(&mut body);

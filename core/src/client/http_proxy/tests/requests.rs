@@ -284,6 +284,7 @@ fn every_failure_to_connect_has_its_page() {
     for (failure, want) in [
         (Failure::UnknownName, 502),
         (Failure::LeaseSetNotFound, 504),
+        (Failure::LeaseSetExpired, 504),
         (Failure::Unsupported, 502),
         (Failure::NoTunnels, 503),
         (Failure::TimedOut, 504),
