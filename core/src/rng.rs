@@ -1,7 +1,9 @@
 //! Randomness as a value: ChaCha20 from a seed, forked once per machine.
 
+use alloc::sync::Arc;
 use chacha20::ChaCha20Rng;
 use core::convert::Infallible;
+use core::sync::atomic::{AtomicU32, Ordering};
 use rand_core::{SeedableRng, TryCryptoRng, TryRng};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -27,14 +29,33 @@ impl Seed {
 /// A deterministic random stream.
 ///
 /// Each machine gets a [fork](Self::fork) of its own, so that one machine's draws never shift
-/// another's.
-pub struct Rng(ChaCha20Rng);
+/// another's. All forks have one thing in common: fresh entropy that is [mixed](Self::mix) into one
+/// of them reaches each with its next draw, so that no machine can be forgotten.
+pub struct Rng {
+    stream: ChaCha20Rng,
+    fresh: Arc<Fresh>,
+    /// The epoch of `fresh` that `stream` is from.
+    seen: u32,
+}
+
+/// The entropy mixed in last. Atomic only so that a router may move between threads.
+#[derive(Default)]
+struct Fresh {
+    epoch: AtomicU32,
+    words: [AtomicU32; 8],
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        self.words.iter_mut().for_each(|word| word.get_mut().zeroize());
+    }
+}
 
 impl Rng {
     /// The stream of `seed`.
     #[must_use]
     pub fn new(seed: &Seed) -> Self {
-        Self(ChaCha20Rng::from_seed(seed.0))
+        Self { stream: ChaCha20Rng::from_seed(seed.0), fresh: Arc::default(), seen: 0 }
     }
 
     /// An independent stream, determined by this stream's position and `label`.
@@ -46,24 +67,32 @@ impl Rng {
         hash.update(label.as_bytes());
         seed.zeroize();
         let mut forked: [u8; 32] = hash.finalize().into();
-        let rng = ChaCha20Rng::from_seed(forked);
+        let stream = ChaCha20Rng::from_seed(forked);
         forked.zeroize();
-        Self(rng)
+        Self { stream, fresh: self.fresh.clone(), seen: self.seen }
     }
 
-    /// Mixes in fresh entropy: the new stream depends on both the old one and `seed`.
+    /// Mixes in fresh entropy, here and in all forks, whoever was forked from whom: each new stream
+    /// depends on both its old one and `seed`.
     pub fn mix(&mut self, seed: &Seed) {
-        let mut hash = Sha256::new();
-        hash.update(self.bytes::<32>());
-        hash.update(seed.0);
-        let mut mixed: [u8; 32] = hash.finalize().into();
-        self.0 = ChaCha20Rng::from_seed(mixed);
+        let mut mixed = digest(&self.bytes(), &seed.0);
+        let (words, _) = mixed.as_chunks();
+        for (word, bytes) in self.fresh.words.iter().zip(words) {
+            word.store(u32::from_le_bytes(*bytes), Ordering::Relaxed);
+        }
         mixed.zeroize();
+        self.fresh.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often fresh entropy was mixed in: what was drawn in store before is stale.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.fresh.epoch.load(Ordering::Acquire)
     }
 
     /// Fills `out`.
     pub fn fill(&mut self, out: &mut [u8]) {
-        let Ok(()) = self.0.try_fill_bytes(out);
+        let Ok(()) = self.stream().try_fill_bytes(out);
     }
 
     /// `N` random bytes.
@@ -131,21 +160,49 @@ impl Rng {
             items.swap(i, self.index(i + 1));
         }
     }
+
+    /// The stream, with the entropy that was mixed in since the latest draw.
+    fn stream(&mut self) -> &mut ChaCha20Rng {
+        let epoch = self.epoch();
+        if epoch != self.seen {
+            self.seen = epoch;
+            let mut fresh = [0; 32];
+            let (words, _) = fresh.as_chunks_mut();
+            for (bytes, word) in words.iter_mut().zip(&self.fresh.words) {
+                *bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            }
+            let mut old = [0; 32];
+            let Ok(()) = self.stream.try_fill_bytes(&mut old);
+            let mut mixed = digest(&old, &fresh);
+            self.stream = ChaCha20Rng::from_seed(mixed);
+            for secret in [&mut old, &mut fresh, &mut mixed] {
+                secret.zeroize();
+            }
+        }
+        &mut self.stream
+    }
+}
+
+fn digest(a: &[u8; 32], b: &[u8; 32]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(a);
+    hash.update(b);
+    hash.finalize().into()
 }
 
 impl TryRng for Rng {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        self.0.try_next_u32()
+        self.stream().try_next_u32()
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        self.0.try_next_u64()
+        self.stream().try_next_u64()
     }
 
     fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Infallible> {
-        self.0.try_fill_bytes(dst)
+        self.stream().try_fill_bytes(dst)
     }
 }
 
@@ -160,6 +217,31 @@ mod tests {
         let draw = |label| Rng::new(&Seed::from_number(7)).fork(label).u64();
         assert_eq!(draw("a"), draw("a"));
         assert_ne!(draw("a"), draw("b"));
+    }
+
+    #[test]
+    fn fresh_entropy_reaches_every_fork_and_nobody_else() {
+        let draws = |entropy: Option<u64>| {
+            let mut root = Rng::new(&Seed::from_number(7));
+            let mut child = root.fork("child");
+            let mut grandchild = child.fork("grandchild");
+            let mut idle = root.fork("idle");
+            let stranger = Rng::new(&Seed::from_number(7)).u64();
+            let _ = (child.u64(), grandchild.u64());
+            if let Some(n) = entropy {
+                root.mix(&Seed::from_number(n));
+            }
+            let late = child.fork("late").u64();
+            [root.u64(), child.u64(), grandchild.u64(), idle.u64(), late, stranger]
+        };
+        let (none, one, again, other) =
+            (draws(None), draws(Some(1)), draws(Some(1)), draws(Some(2)));
+        assert_eq!(one, again);
+        for i in 0..5 {
+            assert!(none[i] != one[i] && one[i] != other[i] && none[i] != other[i], "{i}");
+            assert!((i + 1..5).all(|j| one[i] != one[j]), "and no two are alike");
+        }
+        assert_eq!(none[5], one[5]);
     }
 
     #[test]

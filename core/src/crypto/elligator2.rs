@@ -109,6 +109,8 @@ impl KeyPair {
 #[derive(Default)]
 pub struct KeyQueue {
     pairs: VecDeque<KeyPair>,
+    /// Of the entropy that the pairs were made from.
+    epoch: u32,
 }
 
 impl KeyQueue {
@@ -118,6 +120,7 @@ impl KeyQueue {
     /// A pair from the store, or a new one when it is empty.
     #[must_use]
     pub fn take(&mut self, rng: &mut Rng) -> Option<KeyPair> {
+        self.drop_stale(rng);
         self.pairs.pop_front().or_else(|| KeyPair::generate(rng))
     }
 
@@ -129,11 +132,20 @@ impl KeyQueue {
 
     /// Makes up to `tries` attempts, of which about half add a pair, while there is room.
     pub fn refill(&mut self, rng: &mut Rng, tries: usize) {
+        self.drop_stale(rng);
         for _ in 0..tries {
             if !self.wants_more() {
                 return;
             }
             self.pairs.extend(KeyPair::attempt(rng));
+        }
+    }
+
+    /// After fresh entropy was mixed in there may be a copy of us somewhere, with these pairs.
+    fn drop_stale(&mut self, rng: &Rng) {
+        if self.epoch != rng.epoch() {
+            self.epoch = rng.epoch();
+            self.pairs.clear();
         }
     }
 }
@@ -425,5 +437,20 @@ mod tests {
         assert_eq!(queue.pairs.len(), KeyQueue::CAPACITY);
         assert!(queue.take(&mut rng).is_some());
         assert!(queue.wants_more());
+    }
+
+    #[test]
+    fn pairs_that_a_copy_of_us_may_have_are_not_used() {
+        let drawn = |entropy: bool| {
+            let mut rng = Rng::new(&Seed::from_number(4));
+            let mut queue = KeyQueue::default();
+            queue.refill(&mut rng, 200);
+            if entropy {
+                rng.mix(&Seed::from_number(5));
+            }
+            queue.take(&mut rng).unwrap().encoded
+        };
+        assert_eq!(drawn(false), drawn(false));
+        assert_ne!(drawn(false), drawn(true));
     }
 }

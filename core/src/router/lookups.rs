@@ -374,7 +374,12 @@ impl Router {
                         Unresolved::Expired
                     }
                     LookupFailure::NoTunnel => Unresolved::NoTunnels,
-                    _ => Unresolved::NotFound,
+                    LookupFailure::Refused(_)
+                    | LookupFailure::NoFloodfill
+                    | LookupFailure::NotStored
+                    | LookupFailure::TimedOut
+                    | LookupFailure::Cached
+                    | LookupFailure::Busy => Unresolved::NotFound,
                 };
                 self.apps.handle_lookup_failed(now, unix, app, key, why);
             }

@@ -308,7 +308,8 @@ impl Router {
         self.settle(now);
     }
 
-    /// Fresh entropy, after a resume or a fork of the machine.
+    /// Fresh entropy, after a resume or a fork of the machine. It reaches every machine with its
+    /// next draw; keys made in store are made anew.
     pub fn mix_entropy(&mut self, seed: Seed) {
         self.rng.mix(&seed);
     }
