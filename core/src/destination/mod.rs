@@ -201,7 +201,7 @@ impl Destination {
         let hash = lease_set.key();
         let Some(remote) = self.remotes.get_mut(&hash) else { return false };
         let had_one = remote.lease_set.is_some();
-        let newer = remote.learn(lease_set) && had_one;
+        let newer = remote.learn(unix, lease_set) && had_one;
         self.looked_up(now, unix, hash, Unresolved::NotFound);
         newer
     }
@@ -331,7 +331,7 @@ impl Destination {
             log::debug!("the session belongs to another destination");
             return None;
         }
-        remote.learn(lease_set);
+        remote.learn(unix, lease_set);
         if remote.reachable(unix).is_ok() {
             if !remote.lacks_lease_set(unix) {
                 remote.looked_up(now, true);

@@ -21,6 +21,8 @@ const REFRESH_AGAIN: Duration = Duration::from_secs(10);
 const REFRESH_BEFORE: Duration = Duration::from_secs(45);
 /// A lease that ends within this is not used any more.
 const MIN_LEASE_LEFT: Duration = Duration::from_secs(10);
+/// How far clocks may differ.
+const MAX_AHEAD: Duration = Duration::from_secs(120);
 /// Routes that failed lately and are avoided while there are others.
 const MAX_FAILED: usize = 8;
 
@@ -150,9 +152,15 @@ impl Remote {
         key.try_into().map(PublicKey).ok()
     }
 
-    /// Takes a newer lease set; an older one changes nothing.
-    pub(super) fn learn(&mut self, lease_set: LeaseSet) -> bool {
-        if self.lease_set.as_ref().is_some_and(|old| old.published() >= lease_set.published()) {
+    /// Takes a newer lease set; an older one changes nothing. One from the future is not taken, and
+    /// what was taken while our clock was wrong does not stay: it would keep out the true ones.
+    pub(super) fn learn(&mut self, unix: UnixTime, lease_set: LeaseSet) -> bool {
+        if is_future(&lease_set, unix) {
+            log::debug!("lease set from the future dropped");
+            return false;
+        }
+        let known = self.lease_set.as_ref().filter(|old| !is_future(old, unix));
+        if known.is_some_and(|old| old.published() >= lease_set.published()) {
             return false;
         }
         self.lease_set = Some(lease_set);
@@ -214,6 +222,11 @@ impl Remote {
     fn usable_until(&self) -> Option<UnixTime> {
         self.leases().iter().map(|l| l.expires).max()
     }
+}
+
+/// Made later than now. The first kind does not tell when it was made.
+fn is_future(set: &LeaseSet, unix: UnixTime) -> bool {
+    !matches!(set, LeaseSet::V1(_)) && set.published() > unix + MAX_AHEAD
 }
 
 fn same(a: &Lease, b: &Lease) -> bool {

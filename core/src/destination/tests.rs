@@ -347,3 +347,32 @@ fn a_clients_lease_set_goes_to_those_it_talks_to_and_says_that_it_is_for_nobody_
     let known = server.destination.remotes.get_mut(&client.hash).unwrap();
     assert!(known.lease_set.as_ref().unwrap().is_unpublished());
 }
+
+#[test]
+fn a_lease_set_from_the_future_keeps_no_true_one_out() {
+    let mut pair = Pair::talking();
+    let hours = Duration::from_secs(7200);
+    let (now, unix, hash) = (pair.now, pair.unix(), pair.sides[1].hash);
+    let known = |pair: &mut Pair| {
+        let remote = pair.sides[0].destination.remotes.get_mut(&hash).unwrap();
+        remote.lease_set.as_ref().unwrap().published()
+    };
+    let before = known(&mut pair);
+    // The other side's clock is wrong for a while.
+    let lease = |unix: UnixTime| Lease { gateway: hash, tunnel: 3, expires: unix + LEASE };
+    let rebuild = |pair: &mut Pair, now: Instant, unix: UnixTime| {
+        let other = &mut pair.sides[1].destination;
+        other.handle_tunnels(now, unix, alloc::vec![lease(unix)], alloc::vec![via(1)]);
+        other.handle_timeout(now + Duration::from_secs(2), unix + Duration::from_secs(2));
+        other.lease_set().unwrap().clone()
+    };
+    let false_one = rebuild(&mut pair, now, unix + hours);
+    pair.sides[0].destination.handle_lease_set(now, unix, false_one.clone());
+    assert_eq!(known(&mut pair), before);
+    // Our own clock is wrong, too, for a while.
+    pair.sides[0].destination.handle_lease_set(now, unix + hours, false_one);
+    assert!(known(&mut pair) > unix + hours);
+    let true_one = rebuild(&mut pair, now + Duration::from_secs(10), unix);
+    assert!(pair.sides[0].destination.handle_lease_set(now, unix, true_one.clone()));
+    assert_eq!(known(&mut pair), true_one.published());
+}

@@ -94,7 +94,7 @@ impl ContextState {
 
     /// The lease set of `key`, unless it is over.
     pub(crate) fn lease_set(&self, key: &Hash, unix: UnixTime) -> Option<&LeaseSet> {
-        self.lease_sets.get(key).map(|r| &r.set).filter(|set| set.expires() > unix)
+        self.lease_sets.get(key).map(|r| &r.set).filter(|set| is_current(set, unix))
     }
 
     /// As [`lease_set`](Self::lease_set), and remembers that it is in use.
@@ -106,7 +106,7 @@ impl ContextState {
     ) -> Option<LeaseSet> {
         let record = self.lease_sets.get_mut(key)?;
         record.used = now;
-        Some(record.set.clone()).filter(|set| set.expires() > unix)
+        Some(record.set.clone()).filter(|set| is_current(set, unix))
     }
 
     pub(crate) fn lease_sets(&self) -> usize {
@@ -223,16 +223,25 @@ impl ContextState {
 
     /// Forgets lease sets that are over.
     pub(crate) fn sweep(&mut self, unix: UnixTime) {
-        self.lease_sets.retain(|_, r| r.set.expires() > unix);
+        self.lease_sets.retain(|_, r| is_current(&r.set, unix));
+    }
+}
+
+/// Not over; nor from the future, as it may be after our clock was put back.
+fn is_current(set: &LeaseSet, unix: UnixTime) -> bool {
+    set.expires() > unix && set.published() <= unix + max_ahead(set)
+}
+
+const fn max_ahead(set: &LeaseSet) -> Duration {
+    match set {
+        LeaseSet::V1(_) | LeaseSet::V2(_) | LeaseSet::Encrypted(_) => MAX_LEASE_AHEAD,
+        LeaseSet::Meta(_) => MAX_META_AHEAD,
     }
 }
 
 /// The checks of a lease set that need no signature.
 pub(crate) fn check_lease_set(set: &LeaseSet, unix: UnixTime) -> Result<(), StoreError> {
-    let ahead = match set {
-        LeaseSet::V1(_) | LeaseSet::V2(_) | LeaseSet::Encrypted(_) => MAX_LEASE_AHEAD,
-        LeaseSet::Meta(_) => MAX_META_AHEAD,
-    };
+    let ahead = max_ahead(set);
     let latest = set.leases().iter().map(|l| l.expires).max().unwrap_or_default();
     if set.expires().max(set.published()).max(latest) > unix + ahead {
         return Err(StoreError::Future);

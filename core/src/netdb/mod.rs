@@ -624,7 +624,7 @@ impl NetDb {
             }
             self.routers.check_fresh(now, unix, info, Source::Others)?;
             let known = self.contexts.get(&ctx).and_then(|c| c.router(&hash));
-            return compare(known, info, RouterInfo::published);
+            return compare_router(known, info, unix);
         }
         let itself = from == Some(hash);
         let source = if itself { Source::Itself } else { Source::Others };
@@ -714,6 +714,19 @@ impl NetDb {
         } else {
             log::warn!("netdb: {MAX_ACTIONS} actions are waiting, dropping one");
         }
+    }
+}
+
+/// How a RouterInfo compares with the one that is known. One from the future, as it may be after our
+/// clock was put back, must not keep out the true one.
+fn compare_router(
+    known: Option<&RouterInfo>,
+    new: &RouterInfo,
+    unix: UnixTime,
+) -> Result<Stored, StoreError> {
+    match known {
+        Some(known) if known.published() > unix + store::MAX_AHEAD => Ok(Stored::Newer),
+        known => compare(known, new, RouterInfo::published),
     }
 }
 

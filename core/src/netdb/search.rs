@@ -7,6 +7,7 @@ use super::lookup::{
 use super::profile::Outcome;
 use super::publish::Verdict;
 use super::routing_key::RoutingKey;
+use super::store::MAX_AHEAD;
 use super::{
     Context, LookupId, LookupKind, NetDb, NetDbAction, StoreEntry, StoreError, Timer, traits,
 };
@@ -405,7 +406,11 @@ impl NetDb {
     ) -> Option<UnixTime> {
         match kind {
             LookupType::LeaseSet => self.lease_set(ctx, key, unix).map(LeaseSet::published),
-            LookupType::RouterInfo => self.floodfill(ctx, key).map(RouterInfo::published),
+            LookupType::RouterInfo => self
+                .floodfill(ctx, key)
+                .map(RouterInfo::published)
+                // What is from the future is not what we have, but what our clock was.
+                .filter(|published| *published <= unix + MAX_AHEAD),
             LookupType::Any | LookupType::Exploration => None,
         }
     }

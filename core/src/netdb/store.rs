@@ -220,7 +220,7 @@ impl Routers {
             return Err(StoreError::Own);
         }
         self.check_fresh(now, unix, info, source)?;
-        super::compare(self.get(&info.hash()).map(|r| &r.info), info, RouterInfo::published)
+        super::compare_router(self.get(&info.hash()).map(|r| &r.info), info, unix)
     }
 
     /// The checks that do not depend on what is stored.

@@ -112,7 +112,7 @@ impl Net {
                 TunnelAction::Send { to, message, .. } => {
                     self.wire.push_back((n, index(&to), message));
                 }
-                TunnelAction::SendWrapped { to, key, via, message } => {
+                TunnelAction::SendWrapped { to, key, via, message, .. } => {
                     let (id, expires) = (message.id, message.expires);
                     let clove = Clove { delivery: garlic::Delivery::Local, message };
                     let body = router::seal(unix, &key, &[clove], &mut self.rng).unwrap();

@@ -5,10 +5,6 @@ use crate::netdb::testing::{Maker, NET_ID, UNIX, at, lease_set};
 use crate::rng::{Rng, Seed};
 use crate::wire::router_info::RouterInfo;
 
-fn unsent(rng: &mut Rng) -> Unsent {
-    if rng.below(2) == 0 { Unsent::NoTunnel } else { Unsent::Unreachable }
-}
-
 const SESSION: Hash = Hash([0x11; 32]);
 
 fn netdb() -> NetDb {
@@ -18,6 +14,10 @@ fn netdb() -> NetDb {
 
 fn store(info: &RouterInfo) -> DatabaseStore {
     DatabaseStore { reply: None, entry: StoreEntry::RouterInfo(info.clone()) }
+}
+
+fn unsent(rng: &mut Rng) -> Unsent {
+    if rng.below(2) == 0 { Unsent::NoTunnel } else { Unsent::Unreachable }
 }
 
 fn store_set(n: u64) -> DatabaseStore {
@@ -493,4 +493,27 @@ fn random_operations_keep_every_promise() {
         }
         assert!(open.is_empty(), "{open:?}");
     }
+}
+
+#[test]
+fn what_was_taken_while_the_clock_was_wrong_keeps_out_nothing_true() {
+    let mut db = netdb();
+    let ctx = Context(1);
+    db.add_context(ctx).unwrap();
+    let wrong = UNIX + Duration::from_secs(7200);
+    let (peer, key) = (Maker::new(1).hash(), lease_set(1, UNIX).key());
+    let info = |unix| Maker::new(1).published(unix).build();
+    assert_eq!(db.handle_peer_info(at(0), wrong, info(wrong)), Ok(Stored::New));
+    let store = |set| DatabaseStore { reply: None, entry: StoreEntry::LeaseSet(set) };
+    assert_eq!(
+        db.handle_store(at(0), wrong, ctx, None, store(lease_set(1, wrong))),
+        Ok(Stored::New)
+    );
+    // The clock is right again.
+    assert!(db.lease_set(ctx, &key, UNIX).is_none());
+    let set = lease_set(1, UNIX);
+    assert_eq!(db.handle_store(at(1), UNIX, ctx, None, store(set.clone())), Ok(Stored::New));
+    assert_eq!(db.lease_set(ctx, &key, UNIX), Some(&set));
+    assert!(db.handle_peer_info(at(1), UNIX, info(UNIX)).is_ok());
+    assert_eq!(db.router(&peer).unwrap().published(), UNIX);
 }
