@@ -136,7 +136,8 @@ mod tests {
         let mut remotes = Remotes::default();
         // 0 has a stream, 1 was talked to, something waits for 2, 3 is being looked for: all of
         // them before any stranger came.
-        for n in 0..4 {
+        remotes.admit(at(0), name(0)).unwrap();
+        for n in 1..4 {
             remotes.open(at(0), name(n));
         }
         remotes.admit(at(0), name(4)).unwrap();
