@@ -206,4 +206,6 @@ pub enum NameAnswer {
 }
 
 #[cfg(test)]
+mod pair;
+#[cfg(test)]
 mod testing;
