@@ -240,3 +240,59 @@ fn a_step_of_the_wall_clock_moves_no_timer() {
         assert_eq!(active(&small), built, "{step}: no tunnel was given up for it");
     }
 }
+
+#[test]
+fn a_browser_that_asks_before_there_are_tunnels_gets_its_page() {
+    for seed in [61, 62, 63] {
+        let mut small = SmallWorld::new(seed, Shape::default());
+        let site = small.site();
+        let start = small.world.now();
+        let url = format!("http://{site}/2000");
+        let answer = small.world.fetch(small.reader, &url, MINUTE).unwrap();
+        assert_eq!((answer.status, answer.body.len()), (200, 2000), "seed {seed}: {}", answer.head);
+        let took = small.world.now().saturating_since(start);
+        assert!(took < secs(40), "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
+fn a_shutdown_ends_streams_first_then_sessions_and_says_so_once() {
+    for seed in [64, 65] {
+        let mut small = ready(seed, Shape::default());
+        fetch(&mut small, 1000);
+        let url = format!("http://{}/50000000", small.site());
+        let browser = small.world.open_browser(small.reader);
+        small.world.ask(browser, &url);
+        let reader = small.reader;
+        assert!(small.world.run_until(MINUTE, |w| w.received(browser) > 20_000));
+        let host = small.host;
+        let streams = |w: &World| {
+            let report = w.router(host).unwrap().report(w.now());
+            report.services.iter().map(|s| s.connections).sum::<u64>()
+        };
+        assert_eq!(streams(&small.world), 1);
+        small.world.shut_down(reader);
+        // A late comer is refused.
+        let late = small.world.open_browser(reader);
+        let stopped =
+            |w: &World| w.happened(reader).iter().filter(|e| **e == Event::Stopped).count();
+        assert!(small.world.run_until(secs(5), |w| stopped(w) > 0), "seed {seed}");
+        assert!(small.world.is_ended(browser) && small.world.is_ended(late));
+        assert_eq!(small.world.answers(browser), 0, "half an answer is none");
+        // The site heard of the end: it does not wait until it takes the reader for lost.
+        assert!(small.world.run_until(secs(2), |w| streams(w) == 0), "seed {seed}");
+        small.world.run_for(70 * MINUTE);
+        assert_eq!(stopped(&small.world), 1);
+    }
+}
+
+#[test]
+fn an_idle_router_stops_at_once() {
+    let mut small = ready(66, Shape::default());
+    fetch(&mut small, 1000);
+    small.world.run_for(5 * MINUTE);
+    let reader = small.reader;
+    small.world.shut_down(reader);
+    let stopped = |w: &World| w.happened(reader).contains(&Event::Stopped);
+    assert!(small.world.run_until(secs(1), stopped));
+}

@@ -86,6 +86,11 @@ impl Connection {
         }
     }
 
+    /// The router stops: nothing new is begun, and what is under way may end soon.
+    pub fn shut_down(&mut self, now: Instant) {
+        each!(self, m => m.shut_down(now));
+    }
+
     /// Time passed: the deadline of [`poll_timeout`](Self::poll_timeout), or later.
     pub fn handle_timeout(&mut self, now: Instant) {
         each!(self, m => m.handle_timeout(now));

@@ -54,6 +54,8 @@ pub struct HttpServer {
     stream_closed: bool,
     /// The stream is not to be closed any more: it broke, or its close was asked for.
     stream_gone: bool,
+    /// No request is taken any more.
+    stopping: bool,
     timer: (Timer, Instant),
 }
 
@@ -141,6 +143,7 @@ impl HttpServer {
             requests: Requests::default(),
             stream_closed: false,
             stream_gone: false,
+            stopping: false,
             timer: (Timer::Head, now + HEAD_TIMEOUT),
         }
     }
@@ -258,6 +261,17 @@ impl HttpServer {
         }
         self.settle(now, true);
         taken
+    }
+
+    /// The router stops: nothing new is begun, and what is under way may end soon.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.stopping = true;
+        match &mut self.phase {
+            Phase::Head => self.close(false),
+            Phase::Tunnel(pipe) => pipe.shut_down(),
+            Phase::Exchange { .. } | Phase::Closing { .. } | Phase::Done => {}
+        }
+        self.settle(now, true);
     }
 
     /// Time passed.
@@ -444,7 +458,8 @@ impl HttpServer {
         if matches!(self.phase, Phase::Exchange { .. }) && self.relay.response_done() {
             let local_gone = matches!(self.local, Local::Closed | Local::Failed);
             let sent = self.relay.request_done() && self.relay.to_server.is_empty();
-            if self.relay.client_keeps() && self.relay.server_keeps() && !self.stream_closed {
+            let ends = self.stream_closed || self.stopping;
+            if self.relay.client_keeps() && self.relay.server_keeps() && !ends {
                 self.phase = Phase::Head;
             } else if sent || local_gone {
                 self.close(false);

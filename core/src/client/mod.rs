@@ -8,7 +8,8 @@
 //!   happened on the local side;
 //! - `handle_stream`: what happened on the I2P stream of a [`Slot`];
 //! - `handle_name`: the answer to a [`Request::FindName`] or [`Request::LearnName`];
-//! - `handle_timeout`: time passed.
+//! - `handle_timeout`: time passed;
+//! - `shut_down`: the router stops.
 //!
 //! After each of these the owner drains, in this order: `poll_request` until `None`;
 //! `poll_stream` for the slots it opened; `poll_local`. The two byte polls may make new requests

@@ -33,14 +33,14 @@ impl Pipe {
     }
 
     pub(crate) fn handle_local(&mut self, bytes: &[u8]) -> usize {
-        if self.stream.failed || self.stream.finished {
+        if self.stream.failed || self.stream.finished || self.local.closed {
             return bytes.len();
         }
         self.to_stream.push(bytes)
     }
 
     pub(crate) fn handle_stream(&mut self, bytes: &[u8]) -> usize {
-        if self.local.finished {
+        if self.local.finished || self.stream.closed {
             return bytes.len();
         }
         self.to_local.push(bytes)
@@ -57,6 +57,12 @@ impl Pipe {
     pub(crate) fn handle_stream_failed(&mut self) {
         self.stream.failed = true;
         self.to_stream.clear();
+    }
+
+    /// Neither side is heard any more; what waits still goes.
+    pub(crate) const fn shut_down(&mut self) {
+        self.local.closed = true;
+        self.stream.closed = true;
     }
 
     /// Bytes of the stream worth offering now: 0, or much.

@@ -103,7 +103,7 @@ impl Router {
             self.handle_message(now, unix, Via::Own, message);
             return true;
         }
-        if self.stop_at.is_some() {
+        if self.stopping.is_goodbye() {
             // Goodbye was said; nobody is dialled again.
             return false;
         }

@@ -32,7 +32,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use apps::{AppAction, Apps};
+use apps::{AppAction, Apps, Kind};
 use core::time::Duration;
 use input::{
     Command, Completion, ConnInput, Consumed, Datagram, EffectId, Listener, Remote, Stored,
@@ -43,6 +43,10 @@ use output::{Action, Event, StoreKey, Transmit, Wake};
 
 /// A step of the wall clock that peers would notice.
 const CLOCK_STEP: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for streams and local connections to end by themselves.
+pub const FAREWELL: Duration = Duration::from_secs(3);
+/// How long it then waits for what the ends of streams left to be sent.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long a shutdown waits for goodbyes to be written.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -83,9 +87,37 @@ pub struct Router {
     pending: BTreeMap<Hash, Pending>,
     jobs: Jobs,
     actions: VecDeque<Action>,
-    stop_at: Option<Instant>,
+    stopping: Stopping,
     ready: bool,
+    /// Our services were named to the user.
+    introduced: bool,
     rng: Rng,
+}
+
+/// How far a shutdown has come. With streams open it takes until each of these instants at most.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    No,
+    /// Streams and local connections end.
+    Farewell(Instant),
+    /// Their last packets leave.
+    LastWords(Instant),
+    /// Sessions end.
+    Goodbye(Instant),
+    Done,
+}
+
+impl Stopping {
+    const fn is_goodbye(self) -> bool {
+        matches!(self, Self::Goodbye(_) | Self::Done)
+    }
+
+    const fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::No | Self::Done => None,
+            Self::Farewell(at) | Self::LastWords(at) | Self::Goodbye(at) => Some(at),
+        }
+    }
 }
 
 /// The wall clock as an offset from the monotonic one.
@@ -177,8 +209,9 @@ impl Router {
             pending: BTreeMap::new(),
             jobs: Jobs::default(),
             actions,
-            stop_at: None,
+            stopping: Stopping::No,
             ready: false,
+            introduced: false,
             rng,
         };
         router.publish_info(now);
@@ -209,7 +242,7 @@ impl Router {
         let consumed = match input {
             ConnInput::Accepted { remote, listener: Listener::Ntcp2 } => {
                 match remote {
-                    Remote::Ip(remote) if self.stop_at.is_none() => {
+                    Remote::Ip(remote) if self.stopping == Stopping::No => {
                         self.peers.handle_accepted(now, conn, remote);
                     }
                     Remote::Ip(_) | Remote::Local => {
@@ -270,11 +303,16 @@ impl Router {
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Shutdown => {
-                if self.stop_at.is_none() {
-                    self.stop_at = Some(now + GOODBYE);
+                if self.stopping == Stopping::No {
                     let unix = self.clock.unix(now);
                     self.netdb.save(now, unix);
-                    self.peers.close_all(now);
+                    // With no stream open there are no last words.
+                    self.stopping = if self.apps.is_quiet() {
+                        Stopping::LastWords(now)
+                    } else {
+                        Stopping::Farewell(now + FAREWELL)
+                    };
+                    self.apps.shut_down(now);
                 }
             }
         }
@@ -296,10 +334,6 @@ impl Router {
     /// Time passed: the deadline of [`Self::poll_timeout`], or later.
     pub fn handle_timeout(&mut self, now: Instant) {
         let unix = self.clock.unix(now);
-        if self.stop_at.is_some_and(|at| at <= now) {
-            self.stop_at = Some(now + Duration::from_secs(3600));
-            self.actions.push_back(Action::Notify(Event::Stopped));
-        }
         self.peers.handle_timeout(now);
         self.netdb.handle_timeout(now, unix);
         self.tunnels.handle_timeout(now, unix);
@@ -353,7 +387,7 @@ impl Router {
             return self.peers.poll_conn(now, unix, conn, room, buf);
         }
         let n = self.apps.poll_conn(now, conn, room, buf);
-        if n > 0 {
+        if n > 0 || self.stopping != Stopping::No {
             // Room in a pipe lets the stream behind it go on.
             self.settle(now);
         }
@@ -370,7 +404,7 @@ impl Router {
             (self.netdb.poll_timeout(), Wake::NetDb),
             (apps, apps_wake),
             (self.pending_deadline(), Wake::Router),
-            (self.stop_at, Wake::Router),
+            (self.stopping.deadline(), Wake::Router),
         ]
         .into_iter()
         .filter_map(|(at, wake)| at.map(|at| (at, wake)))
@@ -379,6 +413,71 @@ impl Router {
 
     /// Carries values between the machines until none has anything to say.
     fn settle(&mut self, now: Instant) {
+        self.introduce();
+        self.carry(now);
+        while self.advance_stop(now) {
+            self.carry(now);
+        }
+        while let Some(action) = self.peers.poll_action() {
+            self.actions.push_back(match action {
+                PeerAction::Connect { conn, remote } => {
+                    Action::Connect { conn, remote, bind: self.config.ntcp2.bind }
+                }
+                PeerAction::Close { conn, abort } => Action::Close { conn, abort },
+                PeerAction::Resume(conn) => Action::Resume(conn),
+            });
+        }
+        if !self.ready && self.apps.all_ready() {
+            self.ready = true;
+            self.actions.push_back(Action::Notify(Event::Ready));
+        }
+    }
+
+    /// Takes the next step of a shutdown, if it is time for that.
+    fn advance_stop(&mut self, now: Instant) -> bool {
+        match self.stopping {
+            Stopping::Farewell(at) if at <= now || self.apps.is_quiet() => {
+                self.apps.break_off(now);
+                self.stopping = Stopping::LastWords(now + LAST_WORDS);
+                true
+            }
+            Stopping::LastWords(at) if at <= now => {
+                self.apps.close_all();
+                self.peers.close_all(now);
+                self.stopping = Stopping::Goodbye(now + GOODBYE);
+                true
+            }
+            Stopping::Goodbye(at) if at <= now => {
+                self.stopping = Stopping::Done;
+                self.actions.push_back(Action::Notify(Event::Stopped));
+                false
+            }
+            Stopping::No
+            | Stopping::Farewell(_)
+            | Stopping::LastWords(_)
+            | Stopping::Goodbye(_)
+            | Stopping::Done => false,
+        }
+    }
+
+    /// Tells the user the addresses of our services. With the first input, for by then all that the
+    /// making of the router asked for is done: an address whose keys were not stored would be lost
+    /// with the next start.
+    fn introduce(&mut self) {
+        if self.introduced || !self.actions.is_empty() {
+            return;
+        }
+        self.introduced = true;
+        for app in self.apps.all() {
+            let b32 = app.destination.identity().b32_address();
+            match app.kind {
+                Kind::Server { .. } => log::info!("{}: {b32}", app.name),
+                Kind::HttpProxy { .. } | Kind::Client { .. } => log::debug!("{}: {b32}", app.name),
+            }
+        }
+    }
+
+    fn carry(&mut self, now: Instant) {
         loop {
             let mut busy = false;
             while let Some(event) = self.peers.poll_event() {
@@ -402,19 +501,6 @@ impl Router {
             if !busy {
                 break;
             }
-        }
-        while let Some(action) = self.peers.poll_action() {
-            self.actions.push_back(match action {
-                PeerAction::Connect { conn, remote } => {
-                    Action::Connect { conn, remote, bind: self.config.ntcp2.bind }
-                }
-                PeerAction::Close { conn, abort } => Action::Close { conn, abort },
-                PeerAction::Resume(conn) => Action::Resume(conn),
-            });
-        }
-        if !self.ready && self.apps.all_ready() {
-            self.ready = true;
-            self.actions.push_back(Action::Notify(Event::Ready));
         }
     }
 

@@ -96,6 +96,8 @@ pub(crate) struct Peers {
     starved_reads: BTreeSet<ConnId>,
     starved_writes: BTreeSet<ConnId>,
     opener: Opener,
+    /// Goodbye was said.
+    closing: bool,
     bytes: Traffic,
     rng: Rng,
 }
@@ -163,6 +165,7 @@ impl Peers {
             starved_reads: BTreeSet::new(),
             starved_writes: BTreeSet::new(),
             opener,
+            closing: false,
             bytes: Traffic::default(),
             rng,
         }
@@ -212,7 +215,8 @@ impl Peers {
             near += usize::from(self::prefix(link.remote.ip()) == prefix);
         }
         let crowded = !self.config.allow_local && near >= MAX_UNPROVEN_PER_PREFIX;
-        if self.links.len() >= self.config.sessions || all >= MAX_UNPROVEN || crowded {
+        let full = self.links.len() >= self.config.sessions || all >= MAX_UNPROVEN;
+        if full || crowded || self.closing {
             self.actions.push_back(PeerAction::Close { conn, abort: true });
             return;
         }
@@ -310,7 +314,7 @@ impl Peers {
         if !routable || peer == *self.config.local.hash() {
             return Err(NotDialled::NoAddress);
         }
-        if self.links.len() >= self.config.sessions {
+        if self.closing || self.links.len() >= self.config.sessions {
             return Err(NotDialled::NoRoom);
         }
         let to = ntcp2::Remote { hash: peer, static_key: address.static_key, iv };
@@ -342,8 +346,9 @@ impl Peers {
         Ok(())
     }
 
-    /// Says goodbye to everybody.
+    /// Says goodbye to everybody, and talks to nobody from then on.
     pub(crate) fn close_all(&mut self, now: Instant) {
+        self.closing = true;
         let conns: Vec<ConnId> = self.links.keys().copied().collect();
         for conn in conns {
             if let Some(link) = self.links.get_mut(&conn) {

@@ -72,6 +72,8 @@ pub struct HttpProxy {
     requests: Requests,
     /// The client finished sending.
     local_closed: bool,
+    /// No request is taken any more.
+    stopping: bool,
     timer: (Timer, Instant),
 }
 
@@ -123,6 +125,7 @@ impl HttpProxy {
             next_slot: 0,
             requests: Requests::default(),
             local_closed: false,
+            stopping: false,
             timer: (Timer::Idle, now + IDLE_TIMEOUT),
         }
     }
@@ -263,6 +266,25 @@ impl HttpProxy {
             | Phase::Tunnel(_)
             | Phase::Closing { .. }
             | Phase::Done) => self.phase = other,
+        }
+        self.settle(now, true);
+    }
+
+    /// The router stops: nothing new is begun, and what is under way may end soon.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.stopping = true;
+        let opened = self.upstream.as_ref().is_some_and(|up| up.opened);
+        match &mut self.phase {
+            Phase::Head => self.close(false),
+            Phase::Exchange { .. } if opened => {}
+            Phase::Exchange { .. } | Phase::Connecting => {
+                self.fail_exchange(Problem::Stream(Failure::ShuttingDown));
+            }
+            Phase::Naming(_) | Phase::Form { .. } | Phase::Learning { .. } => {
+                self.refuse(Problem::Stream(Failure::ShuttingDown), None, false);
+            }
+            Phase::Tunnel(pipe) => pipe.shut_down(),
+            Phase::Closing { .. } | Phase::Done => {}
         }
         self.settle(now, true);
     }

@@ -78,7 +78,7 @@ impl HttpProxy {
         } else if !self.relay.server_keeps() {
             self.drop_upstream();
         }
-        if self.relay.client_keeps() && !self.local_closed {
+        if self.relay.client_keeps() && !self.local_closed && !self.stopping {
             self.phase = Phase::Head;
         } else {
             let linger = !request_done || self.requests.is_local_paused();
@@ -96,7 +96,8 @@ impl HttpProxy {
                 }
             }
             Phase::Closing { linger, abort, told } if self.relay.to_client.is_empty() => {
-                if *linger && !*abort && !self.local_closed && !self.requests.is_closed() {
+                let ends = self.local_closed || self.stopping || self.requests.is_closed();
+                if *linger && !*abort && !ends {
                     if !core::mem::replace(told, true) {
                         self.requests.push(Request::FinishLocal);
                     }

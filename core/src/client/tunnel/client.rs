@@ -136,6 +136,12 @@ impl TunnelClient {
         taken
     }
 
+    /// The router stops: nothing new is begun, and what is under way may end soon.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.pipe.shut_down();
+        self.settle(now);
+    }
+
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_some_and(|at| at <= now) {

@@ -124,6 +124,16 @@ impl TunnelServer {
         taken
     }
 
+    /// The router stops: nothing new is begun, and what is under way may end soon.
+    pub fn shut_down(&mut self, now: Instant) {
+        if self.connected {
+            self.pipe.shut_down();
+        } else {
+            self.end(!self.pipe.is_stream_failed());
+        }
+        self.settle(now);
+    }
+
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_some_and(|at| at <= now) {
