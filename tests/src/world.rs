@@ -466,8 +466,8 @@ impl World {
         }
         let now = self.now;
         let node = &mut self.nodes[id.0];
-        if let Some((at, _)) = node.poll_timeout() {
-            let at = at.max(now);
+        if let Some((at, why)) = node.poll_timeout() {
+            assert!(at > now, "{why:?} is due at {at:?}, and it is {now:?}: all was drained");
             if node.armed.is_none_or(|t| at < t) {
                 node.armed = Some(at);
                 self.push(at, Happening::Wake(id));

@@ -296,6 +296,8 @@ pub struct ServiceReport {
     pub b32: Option<String>,
     /// Connections at the moment.
     pub connections: u64,
+    /// Connections that were refused since the start, for want of room.
+    pub refused: u64,
     /// It has tunnels both ways, and visitors can find it.
     pub ready: bool,
 }
@@ -390,6 +392,7 @@ impl ServiceReport {
             j.key("target").optional(target.as_deref());
             j.key("b32").optional(self.b32.as_deref());
             j.key("connections").number(self.connections);
+            j.key("refused").number(self.refused);
             j.key("ready").boolean(self.ready);
         });
     }

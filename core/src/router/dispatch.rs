@@ -53,8 +53,10 @@ impl Router {
                 log::debug!("session with {peer:?} is over");
                 self.tunnels.handle_disconnected(now, unix, peer);
             }
-            PeerEvent::Unreachable { peer } => {
-                self.netdb.report(now, unix, peer, Outcome::ConnectFailed);
+            PeerEvent::Unreachable { peer, blame } => {
+                if blame {
+                    self.netdb.report(now, unix, peer, Outcome::ConnectFailed);
+                }
                 self.tunnels.handle_unreachable(now, unix, peer);
                 self.netdb.handle_unreachable(now, unix, peer);
                 self.pending.remove(&peer);

@@ -161,7 +161,7 @@ impl Router {
             bandwidth_out: config.limits.bandwidth_out,
         };
         let mut peers = Peers::new(peers_config, Opener::new(0), now, rng.fork("peers"));
-        peers.set_own(info.clone());
+        peers.set_own(now, info.clone());
 
         let netdb_config = NetDbConfig {
             local: hash,
@@ -532,7 +532,7 @@ impl Router {
         let unix = self.clock.unix(now);
         self.info = publish::router_info(&self.config, &self.keys, unix);
         persist(&mut self.actions, StoreKey::RouterInfo, self.info.as_bytes());
-        self.peers.set_own(self.info.clone());
+        self.peers.set_own(now, self.info.clone());
         self.publish_info(now);
     }
 

@@ -104,6 +104,7 @@ impl Router {
                 target,
                 b32: Some(app.destination.identity().b32_address()),
                 connections: self.apps.connections(i) as u64,
+                refused: app.refusals.total,
                 ready: app.destination.is_ready(),
             }
         };

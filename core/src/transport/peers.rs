@@ -15,8 +15,10 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-/// Inbound streams that have not proved who they are.
+/// Inbound streams that have not proved who they are: at most so many, and at most this part of the
+/// sessions allowed. They come on top of the sessions, so that strangers cannot keep us from dialling.
 const MAX_UNPROVEN: usize = 1024;
+const UNPROVEN_PART: usize = 4;
 /// The same from one IPv4 address or IPv6 /64.
 const MAX_UNPROVEN_PER_PREFIX: usize = 4;
 /// A peer that we could not reach is not dialled again before this.
@@ -25,6 +27,16 @@ const REDIAL: Duration = Duration::from_secs(30);
 const CROSSING: Duration = Duration::from_secs(10);
 /// A session that another one took over from is read this much longer, for what is on its way.
 const RETIREMENT: Duration = Duration::from_secs(5);
+/// A failed dial says something of the peer only while we hear others: this long ago at most.
+const HEARD_LATELY: Duration = Duration::from_secs(10);
+/// After so many failed dials in a row they say more of us than of the peers.
+const MANY_FAILED: u32 = 8;
+/// Under a bandwidth limit sessions take turns, and each may send so much: a frame.
+const QUANTUM: usize = 16 * 1024;
+/// Our renewed RouterInfo is sent to all peers over this time; one with new addresses or
+/// capabilities sooner.
+const INFORM_WITHIN: Duration = Duration::from_secs(600);
+const INFORM_SOON: Duration = Duration::from_secs(30);
 /// Peers whose last dial failed that we remember; the oldest is forgotten.
 const MAX_FAILED: usize = 1024;
 
@@ -46,8 +58,8 @@ pub(crate) enum PeerEvent {
     Up { peer: Hash, info: Option<RouterInfo>, dialled: bool },
     /// A session ended that was up.
     Down { peer: Hash },
-    /// We could not reach a peer.
-    Unreachable { peer: Hash },
+    /// We could not reach a peer. `blame`: while we reached others, so that it is hardly our fault.
+    Unreachable { peer: Hash, blame: bool },
     /// The peer's clock differs by this many seconds (theirs minus ours), too much for a session.
     Skewed { peer: Option<Hash>, seconds: i64 },
     /// An I2NP message.
@@ -71,7 +83,8 @@ pub(crate) enum NotDialled {
 pub(crate) struct PeersConfig {
     pub(crate) local: Arc<ntcp2::Local>,
     pub(crate) allow_local: bool,
-    /// Sessions in all; beyond it inbound ones are refused and none is dialled.
+    /// Sessions in all, dials included; beyond it inbound ones are refused and none is dialled.
+    /// Strangers come on top, a quarter at most.
     pub(crate) sessions: usize,
     pub(crate) bandwidth_in: u64,
     pub(crate) bandwidth_out: u64,
@@ -94,7 +107,11 @@ pub(crate) struct Peers {
     outbound: Bucket,
     /// Streams whose reading or writing waits for the bandwidth limit.
     starved_reads: BTreeSet<ConnId>,
-    starved_writes: BTreeSet<ConnId>,
+    starved_writes: VecDeque<ConnId>,
+    /// When an established session brought something.
+    heard: Option<Instant>,
+    /// Dials that failed since one did not.
+    failed_in_row: u32,
     opener: Opener,
     /// Goodbye was said.
     closing: bool,
@@ -131,8 +148,14 @@ struct Link {
     up_at: Option<Instant>,
     /// When it ends because another session took over.
     retire_at: Option<Instant>,
+    /// When the peer gets our RouterInfo anew.
+    inform_at: Option<Instant>,
     timer: Option<Instant>,
     queued: bool,
+    /// In the queue of those who wait for the bandwidth limit.
+    starved: bool,
+    /// What it may send in its turn.
+    grant: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,7 +186,9 @@ impl Peers {
             events: VecDeque::new(),
             replay: ReplayCache::new(),
             starved_reads: BTreeSet::new(),
-            starved_writes: BTreeSet::new(),
+            starved_writes: VecDeque::new(),
+            heard: None,
+            failed_in_row: 0,
             opener,
             closing: false,
             bytes: Traffic::default(),
@@ -199,15 +224,32 @@ impl Peers {
         self.bytes
     }
 
-    /// Our RouterInfo, for handshakes from now on; sent to the peers of the sessions that are up
-    /// when it says something new about how to reach us.
-    pub(crate) fn set_own(&mut self, info: RouterInfo) {
+    /// Our RouterInfo, for handshakes from now on. Peers of sessions get it too, at times spread by
+    /// chance: who works with us would else take us for one who is gone.
+    pub(crate) fn set_own(&mut self, now: Instant, info: RouterInfo) {
+        let same = |old: &RouterInfo| {
+            old.addresses() == info.addresses() && old.options() == info.options()
+        };
+        let within = if self.own.as_ref().is_some_and(same) { INFORM_WITHIN } else { INFORM_SOON };
         self.own = Some(info);
+        let conns: Vec<ConnId> = self.links.keys().copied().collect();
+        for conn in conns {
+            let delay = Duration::from_micros(self.rng.below(within.as_micros() as u64));
+            if let Some(link) = self.links.get_mut(&conn) {
+                link.inform_at = Some(now + delay);
+                self.update(conn);
+            }
+        }
+    }
+
+    /// Sessions and dials: all but strangers.
+    fn sessions(&self) -> usize {
+        self.links.values().filter(|l| !l.is_stranger()).count()
     }
 
     /// A stream was accepted.
     pub(crate) fn handle_accepted(&mut self, now: Instant, conn: ConnId, remote: SocketAddr) {
-        let unproven = self.links.values().filter(|l| l.inbound && l.stage == Stage::Greeting);
+        let unproven = self.links.values().filter(|l| l.is_stranger());
         let prefix = prefix(remote.ip());
         let (mut all, mut near) = (0, 0);
         for link in unproven {
@@ -215,7 +257,9 @@ impl Peers {
             near += usize::from(self::prefix(link.remote.ip()) == prefix);
         }
         let crowded = !self.config.allow_local && near >= MAX_UNPROVEN_PER_PREFIX;
-        let full = self.links.len() >= self.config.sessions || all >= MAX_UNPROVEN;
+        let sessions = self.links.len() - all;
+        let most = MAX_UNPROVEN.min((self.config.sessions / UNPROVEN_PART).max(1));
+        let full = sessions >= self.config.sessions || all >= most;
         if full || crowded || self.closing {
             self.actions.push_back(PeerAction::Close { conn, abort: true });
             return;
@@ -248,6 +292,9 @@ impl Peers {
         let _ = self.inbound.available(now);
         self.inbound.take(bytes.len());
         let Some(link) = self.links.get_mut(&conn) else { return false };
+        if link.stage == Stage::Up {
+            self.heard = Some(now);
+        }
         // An error is also the session's last event.
         let _reported = link.session.handle_bytes(now, unix, &mut self.replay, bytes);
         self.after(now, conn);
@@ -277,7 +324,16 @@ impl Peers {
             self.timers.pop_first();
             let Some(link) = self.links.get_mut(&conn) else { continue };
             link.timer = None;
+            if link.starved {
+                link.session.excuse(now);
+            }
             link.session.handle_timeout(now);
+            if link.inform_at.is_some_and(|at| at <= now) {
+                link.inform_at = None;
+                if let Some(own) = &self.own {
+                    link.session.send_router_info(now, own, false);
+                }
+            }
             if link.retire_at.is_some_and(|at| at <= now) {
                 link.retire_at = None;
                 link.session.close(Reason::Normal);
@@ -289,10 +345,16 @@ impl Peers {
                 self.actions.push_back(PeerAction::Resume(conn));
             }
         }
-        if self.outbound.available(now) > 0 {
-            for conn in core::mem::take(&mut self.starved_writes) {
-                self.update(conn);
-            }
+        let mut budget = self.outbound.available(now);
+        while budget > 0
+            && let Some(conn) = self.starved_writes.pop_front()
+        {
+            let Some(link) = self.links.get_mut(&conn) else { continue };
+            link.starved = false;
+            link.grant = QUANTUM;
+            link.session.excuse(now);
+            budget = budget.saturating_sub(QUANTUM);
+            self.update(conn);
         }
     }
 
@@ -314,7 +376,7 @@ impl Peers {
         if !routable || peer == *self.config.local.hash() {
             return Err(NotDialled::NoAddress);
         }
-        if self.closing || self.links.len() >= self.config.sessions {
+        if self.closing || self.sessions() >= self.config.sessions {
             return Err(NotDialled::NoRoom);
         }
         let to = ntcp2::Remote { hash: peer, static_key: address.static_key, iv };
@@ -387,14 +449,21 @@ impl Peers {
         out: &mut Vec<u8>,
     ) -> usize {
         let Some(link) = self.links.get_mut(&conn) else { return 0 };
+        let mut room = room;
         // Handshakes and goodbyes are not held back by what traffic used up.
-        if link.stage == Stage::Up && self.outbound.available(now) == 0 {
-            if link.session.wants_write() {
-                self.starved_writes.insert(conn);
+        if link.stage == Stage::Up {
+            let available = self.outbound.available(now);
+            let free = available > 0 && self.starved_writes.is_empty();
+            if link.grant == 0 && !free {
+                if link.session.wants_write() && !core::mem::replace(&mut link.starved, true) {
+                    self.starved_writes.push_back(conn);
+                }
+                return 0;
             }
-            return 0;
+            room = room.min(if link.grant > 0 { link.grant } else { available.max(QUANTUM) });
         }
         let n = link.session.poll_write(now, unix, room, out);
+        link.grant = if n == 0 { 0 } else { link.grant.saturating_sub(n) };
         self.outbound.take(n);
         self.bytes.sent += n as u64;
         if link.stage == Stage::Closing && n == 0 {
@@ -448,8 +517,21 @@ impl Peers {
             link.session.close(Reason::Banned);
             return;
         }
+        let inbound = link.inbound;
+        if inbound && self.sessions() >= self.config.sessions {
+            log::debug!("no room for a session with {hash:?}");
+            if let Some(link) = self.links.get_mut(&conn) {
+                link.session.close(Reason::Normal);
+            }
+            return;
+        }
+        let Some(link) = self.links.get_mut(&conn) else { return };
         link.stage = Stage::Up;
         link.up_at = Some(now);
+        self.heard = Some(now);
+        if !inbound {
+            self.failed_in_row = 0;
+        }
         link.peer = Some(hash);
         let dialled = !link.inbound;
         log::debug!("session with {hash:?} is up, clock differs by {skew} s");
@@ -513,7 +595,9 @@ impl Peers {
                 Stage::Up => self.events.push_back(PeerEvent::Down { peer }),
                 Stage::Dialling | Stage::Greeting => {
                     self.remember_failure(now, peer);
-                    self.events.push_back(PeerEvent::Unreachable { peer });
+                    self.failed_in_row = self.failed_in_row.saturating_add(1);
+                    let blame = self.hears_others(now) && self.failed_in_row < MANY_FAILED;
+                    self.events.push_back(PeerEvent::Unreachable { peer, blame });
                 }
                 Stage::Closing => {}
             }
@@ -534,6 +618,12 @@ impl Peers {
         }
     }
 
+    /// Whether our own connection to the network seems to work.
+    fn hears_others(&self, now: Instant) -> bool {
+        let lately = |at| now.saturating_since(at) < HEARD_LATELY;
+        self.heard.is_some_and(lately) && self.links.values().any(|l| l.stage == Stage::Up)
+    }
+
     fn remember_failure(&mut self, now: Instant, peer: Hash) {
         if self.failed.len() >= MAX_FAILED {
             let oldest = self.failed.iter().min_by_key(|(_, at)| **at).map(|(h, _)| *h);
@@ -551,13 +641,16 @@ impl Peers {
             self.timers.remove(&(at, conn));
         }
         self.starved_reads.remove(&conn);
-        self.starved_writes.remove(&conn);
+        if link.starved {
+            self.starved_writes.retain(|starved| *starved != conn);
+        }
     }
 
     /// Re-arms the timer of a session, and queues it for writing when it has something.
     fn update(&mut self, conn: ConnId) {
         let Some(link) = self.links.get_mut(&conn) else { return };
-        let due = earliest(link.session.poll_timeout(), link.retire_at);
+        let inform_at = link.inform_at.filter(|_| link.stage == Stage::Up);
+        let due = earliest(earliest(link.session.poll_timeout(), link.retire_at), inform_at);
         if link.timer != due {
             if let Some(old) = link.timer {
                 self.timers.remove(&(old, conn));
@@ -568,7 +661,8 @@ impl Peers {
             link.timer = due;
         }
         let wants = link.session.wants_write() && link.stage != Stage::Dialling;
-        if wants && !link.queued && !self.starved_writes.contains(&conn) {
+        let held = link.starved && link.stage == Stage::Up;
+        if wants && !link.queued && !held {
             link.queued = true;
             self.writable.push_back(conn);
         }
@@ -576,6 +670,11 @@ impl Peers {
 }
 
 impl Link {
+    /// Somebody who came to us and has not proved who it is.
+    fn is_stranger(&self) -> bool {
+        self.inbound && self.stage == Stage::Greeting
+    }
+
     const fn new(session: Session, peer: Option<Hash>, remote: SocketAddr, stage: Stage) -> Self {
         let inbound = peer.is_none();
         Self {
@@ -586,8 +685,11 @@ impl Link {
             stage,
             up_at: None,
             retire_at: None,
+            inform_at: None,
             timer: None,
             queued: false,
+            starved: false,
+            grant: 0,
         }
     }
 }

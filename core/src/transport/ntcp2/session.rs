@@ -254,6 +254,14 @@ impl Session {
         }
     }
 
+    /// Nothing was asked of the session for a while: that what waits still does is no fault of the
+    /// peer.
+    pub fn excuse(&mut self, now: Instant) {
+        if self.stalled.is_some() {
+            self.stalled = Some(now);
+        }
+    }
+
     /// Ends the session; what waits is dropped, the peer is told `reason`.
     pub fn close(&mut self, reason: Reason) {
         match &self.state {

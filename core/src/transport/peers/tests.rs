@@ -18,15 +18,18 @@ struct Side {
     peers: Peers,
     info: RouterInfo,
     /// The stream at the other side.
-    far: BTreeMap<ConnId, ConnId>,
+    far: BTreeMap<ConnId, (usize, ConnId)>,
     accepted: u64,
     ups: usize,
     downs: usize,
     received: Vec<u32>,
+    infos: Vec<(Instant, RouterInfo)>,
+    unreachable: Vec<bool>,
 }
 
 enum What {
-    Dialled(ConnId),
+    /// By that one.
+    Dialled(usize, ConnId),
     Connected(ConnId),
     Bytes(ConnId, Vec<u8>),
     Gone(ConnId, bool),
@@ -34,12 +37,16 @@ enum What {
 
 struct Pair {
     now: Instant,
-    sides: [Side; 2],
+    sides: Vec<Side>,
     events: BTreeMap<(Instant, u64), (usize, What)>,
     sequence: u64,
 }
 
 fn side(seed: u64) -> Side {
+    side_with(seed, 100, 1 << 20, UNIX)
+}
+
+fn side_with(seed: u64, sessions: usize, bandwidth_out: u64, published: UnixTime) -> Side {
     let mut rng = Rng::new(&Seed::from_number(seed));
     let signing = SigningKey::generate(&mut rng);
     let key = PrivateKey::generate(&mut rng).public();
@@ -67,29 +74,46 @@ fn side(seed: u64) -> Side {
     for (key, value) in [("caps", "XR"), ("netId", "2"), ("router.version", "0.9.62")] {
         options.insert(key, value).unwrap();
     }
-    let info = RouterInfo::build(&identity, UNIX, &[address], &options, &signing);
+    let info = RouterInfo::build(&identity, published, &[address], &options, &signing);
     let config = PeersConfig {
         local: Arc::new(ntcp2::Local::new(info.hash(), static_key, iv, 2)),
         allow_local: false,
-        sessions: 100,
+        sessions,
         bandwidth_in: 1 << 20,
-        bandwidth_out: 1 << 20,
+        bandwidth_out,
     };
     let mut peers = Peers::new(config, Opener::new(0), Instant::ZERO, rng.fork("peers"));
-    peers.set_own(info.clone());
-    Side { peers, info, far: BTreeMap::new(), accepted: 0, ups: 0, downs: 0, received: Vec::new() }
+    peers.set_own(Instant::ZERO, info.clone());
+    Side {
+        peers,
+        info,
+        far: BTreeMap::new(),
+        accepted: 0,
+        ups: 0,
+        downs: 0,
+        received: Vec::new(),
+        infos: Vec::new(),
+        unreachable: Vec::new(),
+    }
 }
 
 impl Pair {
     fn new(a: u64, b: u64) -> Self {
-        let sides = [side(a), side(b)];
+        Self::of(alloc::vec![side(a), side(b)])
+    }
+
+    fn of(sides: Vec<Side>) -> Self {
         Self { now: Instant::ZERO, sides, events: BTreeMap::new(), sequence: 0 }
     }
 
     fn send(&mut self, from: usize, id: u32) {
-        let to = self.sides[1 - from].info.clone();
-        let expires = UNIX + Duration::from_secs(10);
-        let message = Message { kind: MessageType::DATA, id, expires, body: alloc::vec![1; 9] };
+        self.send_to(from, 1 - from, id, 9);
+    }
+
+    fn send_to(&mut self, from: usize, to: usize, id: u32, len: usize) {
+        let to = self.sides[to].info.clone();
+        let expires = UNIX + self.now.saturating_since(Instant::ZERO) + Duration::from_secs(10);
+        let message = Message { kind: MessageType::DATA, id, expires, body: alloc::vec![1; len] };
         let peers = &mut self.sides[from].peers;
         let sent = peers.send(self.now, &to.hash(), message, Priority::Own);
         if let Err(message) = sent {
@@ -103,7 +127,8 @@ impl Pair {
         let end = self.now + d;
         loop {
             let event = self.events.keys().next().copied().filter(|key| key.0 <= end);
-            let timer = (0..2).filter_map(|n| Some((self.sides[n].peers.poll_timeout()?, n))).min();
+            let all = 0..self.sides.len();
+            let timer = all.filter_map(|n| Some((self.sides[n].peers.poll_timeout()?, n))).min();
             match (event, timer.filter(|(at, _)| *at <= end)) {
                 (Some(key), timer) if timer.is_none_or(|(at, _)| key.0 <= at) => {
                     self.now = key.0;
@@ -124,16 +149,17 @@ impl Pair {
     fn happen(&mut self, n: usize, what: What) {
         let now = self.now;
         let unix = UNIX + now.saturating_since(Instant::ZERO);
-        let other = self.sides[1 - n].info.ntcp2().unwrap().host.unwrap();
+        let host = |side: &Side| side.info.ntcp2().unwrap().host.unwrap();
+        let hosts: Vec<SocketAddr> = self.sides.iter().map(host).collect();
         let side = &mut self.sides[n];
         match what {
-            What::Dialled(far) => {
+            What::Dialled(from, far) => {
                 side.accepted += 1;
                 let conn = ConnId::accepted(side.accepted);
-                side.far.insert(conn, far);
-                side.peers.handle_accepted(now, conn, other);
-                self.sides[1 - n].far.insert(far, conn);
-                self.push(1 - n, What::Connected(far));
+                side.far.insert(conn, (from, far));
+                side.peers.handle_accepted(now, conn, hosts[from]);
+                self.sides[from].far.insert(far, (n, conn));
+                self.push(from, What::Connected(far));
             }
             What::Connected(conn) => side.peers.handle_connected(conn),
             What::Bytes(conn, mut bytes) => {
@@ -151,17 +177,24 @@ impl Pair {
                 PeerEvent::Up { .. } => self.sides[n].ups += 1,
                 PeerEvent::Down { .. } => self.sides[n].downs += 1,
                 PeerEvent::Message { message, .. } => self.sides[n].received.push(message.id),
-                PeerEvent::Unreachable { .. } | PeerEvent::Skewed { .. } => panic!("unreachable"),
-                PeerEvent::RouterInfo { .. } => {}
+                PeerEvent::Skewed { .. } => panic!("skewed"),
+                PeerEvent::Unreachable { blame, .. } => self.sides[n].unreachable.push(blame),
+                PeerEvent::RouterInfo { info, .. } => self.sides[n].infos.push((now, info)),
             }
         }
         while let Some(action) = self.sides[n].peers.poll_action() {
             match action {
-                PeerAction::Connect { conn, .. } => self.push(1 - n, What::Dialled(conn)),
+                PeerAction::Connect { conn, remote } => {
+                    let at = |s: &Side| s.info.ntcp2().unwrap().host == Some(remote);
+                    match self.sides.iter().position(at) {
+                        Some(to) => self.push(to, What::Dialled(n, conn)),
+                        None => self.push(n, What::Gone(conn, true)),
+                    }
+                }
                 PeerAction::Close { conn, abort } => {
                     self.write(n, conn);
-                    if let Some(far) = self.sides[n].far.get(&conn).copied() {
-                        self.push(1 - n, What::Gone(far, abort));
+                    if let Some((to, far)) = self.sides[n].far.get(&conn).copied() {
+                        self.push(to, What::Gone(far, abort));
                     }
                 }
                 PeerAction::Resume(_) => {}
@@ -177,10 +210,10 @@ impl Pair {
         let unix = UNIX + self.now.saturating_since(Instant::ZERO);
         let mut out = Vec::new();
         while self.sides[n].peers.poll_conn(self.now, unix, conn, 10_000, &mut out) > 0 {}
-        if let Some(far) = self.sides[n].far.get(&conn).copied()
+        if let Some((to, far)) = self.sides[n].far.get(&conn).copied()
             && !out.is_empty()
         {
-            self.push(1 - n, What::Bytes(far, out));
+            self.push(to, What::Bytes(far, out));
         }
     }
 
@@ -226,8 +259,7 @@ fn sessions_that_cross_leave_one_and_lose_no_message() {
             pair.send(0, 200);
             pair.send(1, 201);
             pair.run(Duration::from_secs(1));
-            let received = pair.sides.each_ref().map(|s| s.received.clone());
-            assert_eq!(received, [[201], [200]]);
+            assert_eq!([0, 1].map(|n| pair.sides[n].received.clone()), [[201], [200]]);
         }
     }
 }
@@ -242,7 +274,7 @@ fn a_peer_that_came_back_takes_over_its_old_session() {
     let far = core::mem::take(&mut pair.sides[1].far);
     let accepted = pair.sides[1].accepted;
     pair.sides[1] = Side { accepted, ..side(4) };
-    for conn in far.values() {
+    for (_, conn) in far.values() {
         pair.sides[0].far.remove(conn);
     }
     pair.send(1, 2);
@@ -252,4 +284,114 @@ fn a_peer_that_came_back_takes_over_its_old_session() {
     assert_eq!((pair.sides[0].received.as_slice(), pair.sides[0].downs), (&[2][..], 0));
     assert_eq!(pair.sides[1].received, [3]);
     assert_eq!(pair.sessions(), [1, 1]);
+}
+
+#[test]
+fn under_a_bandwidth_limit_sessions_take_turns_and_none_is_taken_for_dead() {
+    let hub = side_with(10, 100, 60_000, UNIX);
+    let mut pair = Pair::of(core::iter::once(hub).chain((11..17).map(side)).collect());
+    // Six want 40 kB/s each of the 60 there are.
+    let mut id = 0;
+    for _ in 0..40 * 20 {
+        for to in 1..7 {
+            id += 1;
+            pair.send_to(0, to, id, 2000);
+        }
+        pair.run(Duration::from_millis(50));
+    }
+    let got: Vec<usize> = pair.sides.iter().skip(1).map(|s| s.received.len()).collect();
+    let (least, most) = (got.iter().min().unwrap(), got.iter().max().unwrap());
+    assert!(*least * 10 >= *most * 9, "{got:?}");
+    let bytes = got.iter().sum::<usize>() * 2000;
+    assert!((40 * 54_000..40 * 63_000).contains(&bytes), "{bytes}");
+    assert!(pair.sides.iter().all(|s| s.downs == 0));
+}
+
+#[test]
+fn a_session_that_waits_long_for_its_turn_is_not_taken_for_dead() {
+    // Each has its turn every 80 s.
+    let hub = side_with(10, 100, 800, UNIX);
+    let mut pair = Pair::of(core::iter::once(hub).chain((11..15).map(side)).collect());
+    for second in 0..400 {
+        for to in 1..5 {
+            pair.send_to(0, to, second, 15_000);
+        }
+        pair.run(Duration::from_secs(1));
+    }
+    assert!(pair.sides.iter().all(|s| s.downs == 0));
+}
+
+#[test]
+fn strangers_take_no_room_from_dialling() {
+    let mut hub = side_with(20, 8, 1 << 20, UNIX);
+    let now = Instant::ZERO;
+    for n in 0..50_u8 {
+        let remote = SocketAddr::from(([13, n, 0, 1], 1));
+        hub.peers.handle_accepted(now, ConnId::accepted(n.into()), remote);
+    }
+    assert_eq!(hub.peers.counts().pending, 2, "a quarter of the sessions");
+    for n in 21..29 {
+        assert_eq!(hub.peers.dial(now, &side(n).info), Ok(()));
+    }
+    assert_eq!(hub.peers.dial(now, &side(30).info), Err(NotDialled::NoRoom));
+}
+
+#[test]
+fn a_failed_dial_is_blamed_on_the_peer_only_while_others_are_heard() {
+    let nobody = |n| side(n).info;
+    let mut pair = Pair::new(40, 41);
+    let dial = |pair: &mut Pair, n| {
+        let now = pair.now;
+        pair.sides[0].peers.dial(now, &nobody(n)).unwrap();
+        pair.drain(0);
+        pair.run(Duration::from_secs(1));
+    };
+    // We are connected to nobody.
+    dial(&mut pair, 50);
+    assert_eq!(pair.sides[0].unreachable, [false]);
+    let again = pair.sides[0].peers.dial(pair.now, &nobody(50));
+    assert_eq!(again, Err(NotDialled::FailedLately));
+    pair.send(1, 1);
+    pair.run(Duration::from_secs(1));
+    dial(&mut pair, 51);
+    assert_eq!(pair.sides[0].unreachable, [false, true]);
+    // A session is up, but silent: as after a sleep, or when the line is cut.
+    pair.run(Duration::from_secs(20));
+    dial(&mut pair, 52);
+    assert_eq!(pair.sides[0].unreachable, [false, true, false]);
+    // All dials fail.
+    for n in 53..65 {
+        pair.send(1, n as u32);
+        pair.run(Duration::from_secs(1));
+        dial(&mut pair, n);
+    }
+    let blamed = pair.sides[0].unreachable.iter().filter(|blame| **blame).count();
+    assert!((3..8).contains(&blamed), "{blamed}");
+    assert_eq!(pair.sides[0].unreachable.last(), Some(&false));
+}
+
+#[test]
+fn a_renewed_router_info_reaches_the_peers_of_open_sessions_within_its_time() {
+    let mut pair = Pair::of((70..76).map(side).collect());
+    for to in 1..6 {
+        pair.send_to(0, to, 1, 9);
+    }
+    pair.run(Duration::from_secs(1));
+    let renewed = side_with(70, 100, 1 << 20, UNIX + Duration::from_secs(1)).info;
+    let now = pair.now;
+    pair.sides[0].peers.set_own(now, renewed.clone());
+    // Sessions that say nothing end.
+    for _ in 0..INFORM_WITHIN.as_secs() {
+        for to in 1..6 {
+            pair.send_to(0, to, 1, 9);
+        }
+        pair.run(Duration::from_secs(1));
+    }
+    let mut times = BTreeSet::new();
+    for side in pair.sides.iter().skip(1) {
+        let [(at, info)] = side.infos.as_slice() else { panic!("{} times", side.infos.len()) };
+        assert!(info.as_bytes() == renewed.as_bytes());
+        times.insert(at.as_micros() / 1_000_000);
+    }
+    assert!(times.len() >= 4, "not all at once: {times:?}");
 }
