@@ -255,6 +255,12 @@ impl World {
         &self.nodes[id.0].happened
     }
 
+    /// How often a node was woken by its own timer.
+    #[must_use]
+    pub fn wakes(&self, id: NodeId) -> u64 {
+        self.nodes[id.0].wakes()
+    }
+
     /// A router that runs, for its getters.
     #[must_use]
     pub fn router(&self, id: NodeId) -> Option<&Router> {
@@ -435,6 +441,10 @@ impl World {
             node.handle_timeout(now);
         }
         self.drain(id);
+        // Else a runtime would call again and again.
+        if let Some((at, why)) = self.nodes[id.0].poll_timeout() {
+            assert!(at > now, "{why:?} is due at {at:?} still, and it is {now:?}");
+        }
     }
 
     /// Something happened on a stream of a machine.
@@ -466,8 +476,8 @@ impl World {
         }
         let now = self.now;
         let node = &mut self.nodes[id.0];
-        if let Some((at, why)) = node.poll_timeout() {
-            assert!(at > now, "{why:?} is due at {at:?}, and it is {now:?}: all was drained");
+        if let Some((at, _)) = node.poll_timeout() {
+            let at = at.max(now);
             if node.armed.is_none_or(|t| at < t) {
                 node.armed = Some(at);
                 self.push(at, Happening::Wake(id));

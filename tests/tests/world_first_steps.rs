@@ -296,3 +296,16 @@ fn an_idle_router_stops_at_once() {
     let stopped = |w: &World| w.happened(reader).contains(&Event::Stopped);
     assert!(small.world.run_until(secs(1), stopped));
 }
+
+#[test]
+fn a_router_with_nothing_to_do_sleeps() {
+    let mut small = ready(67, Shape::default());
+    small.world.run_for(2 * MINUTE);
+    let nodes = [small.reader, small.host, small.others[0]];
+    let before = nodes.map(|id| small.world.wakes(id));
+    small.world.run_for(5 * MINUTE);
+    for (id, before) in nodes.into_iter().zip(before) {
+        let a_second = (small.world.wakes(id) - before) as f64 / 300.0;
+        assert!(a_second < 20.0, "{id:?}: {a_second} wakes a second");
+    }
+}

@@ -384,10 +384,15 @@ impl Router {
     ) -> usize {
         if self.peers.owns(conn) {
             let unix = self.clock.unix(now);
-            return self.peers.poll_conn(now, unix, conn, room, buf);
+            let n = self.peers.poll_conn(now, unix, conn, room, buf);
+            // A session may end with what it writes.
+            if !self.peers.is_silent() {
+                self.settle(now);
+            }
+            return n;
         }
         let n = self.apps.poll_conn(now, conn, room, buf);
-        if n > 0 || self.stopping != Stopping::No {
+        if n > 0 || !self.apps.is_silent() || self.stopping != Stopping::No {
             // Room in a pipe lets the stream behind it go on.
             self.settle(now);
         }

@@ -420,6 +420,11 @@ impl Peers {
         }
     }
 
+    /// Nothing waits to be carried to others.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.actions.is_empty() && self.events.is_empty()
+    }
+
     pub(crate) fn poll_action(&mut self) -> Option<PeerAction> {
         self.actions.pop_front()
     }

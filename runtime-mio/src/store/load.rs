@@ -24,6 +24,27 @@ const MAX_HOSTS: u64 = 16 << 20;
 /// As many RouterInfos as the core keeps; more are leftovers of a larger past.
 const MAX_ROUTER_INFOS: usize = 8000;
 
+/// Files that were skipped. Their names are hashes of routers: not for an ordinary log.
+#[derive(Default)]
+struct Unreadable {
+    files: usize,
+    last: Option<io::Error>,
+}
+
+impl Unreadable {
+    fn add(&mut self, path: &Path, error: io::Error) {
+        debug!("{}: cannot read, skipped: {error}", path.display());
+        self.files += 1;
+        self.last = Some(error);
+    }
+
+    fn tell(self, folder: &str) {
+        if let Some(error) = self.last {
+            warn!("{folder}: {} files cannot be read, skipped: {error}", self.files);
+        }
+    }
+}
+
 impl Store {
     /// Reads everything, removes what a crash left unfinished and what is damaged and can be had
     /// again. Keys are handed over as they are: whether they are damaged the core says.
@@ -87,6 +108,7 @@ impl Store {
 
     fn load_router_infos(&self, stored: &mut Stored) {
         let mut removed = 0_usize;
+        let mut unreadable = Unreadable::default();
         self.each_file(NETDB, |entry, name| {
             let Some(hash) = NETDB_FILES.hash(name) else { return };
             let path = entry.path();
@@ -96,7 +118,7 @@ impl Store {
                     .then_some(bytes),
                 Ok(None) => None,
                 Err(e) => {
-                    warn!("{}: cannot read, skipped: {e}", path.display());
+                    unreadable.add(&path, e);
                     return;
                 }
             };
@@ -108,12 +130,14 @@ impl Store {
                 }
             }
         });
+        unreadable.tell(NETDB);
         if removed > 0 {
             warn!("removed {removed} damaged or surplus files of the network database");
         }
     }
 
     fn load_profiles(&self, stored: &mut Stored) {
+        let mut unreadable = Unreadable::default();
         self.each_file(PROFILES, |entry, name| {
             let Some(hash) = PROFILE_FILES.hash(name) else { return };
             let full = stored.profiles.len() >= MAX_ROUTER_INFOS;
@@ -124,9 +148,10 @@ impl Store {
                 Ok(_) => {
                     let _ = std::fs::remove_file(entry.path());
                 }
-                Err(e) => warn!("{}: cannot read, skipped: {e}", entry.path().display()),
+                Err(e) => unreadable.add(&entry.path(), e),
             }
         });
+        unreadable.tell(PROFILES);
     }
 
     /// Calls `f` for each file in the folders of `top`, in the order of their names, so that two

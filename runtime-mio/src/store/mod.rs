@@ -46,6 +46,14 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// As [`Display`](std::fmt::Display), without the name of the file: that may be somebody's hash,
+    /// which has no place in an ordinary log.
+    #[must_use]
+    pub fn discreet(&self) -> String {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        format!("{}: cannot {} a file: {}", folder.display(), self.what, self.error)
+    }
+
     /// Whether it is the file that its owner has to mend, not the disk.
     #[must_use]
     pub fn is_for_the_user(&self) -> bool {

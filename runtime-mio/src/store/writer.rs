@@ -83,7 +83,8 @@ impl Complaints {
             self.since = self.since.saturating_add(1);
             return;
         }
-        warn!("{error}; {} more since the last such message", self.since);
+        warn!("{}; {} more since the last such message", error.discreet(), self.since);
+        debug!("{error}");
         *self = Self { last: Some(now), since: 0 };
     }
 }

@@ -1,12 +1,15 @@
 //! Logs of simulated routers: on stderr when `RAMSON_WORLD_LOG` names a level, with virtual time
-//! and the number of the node. An ERROR is a bug of ours and fails the run.
+//! and the number of the node. An ERROR is a bug of ours and fails the run, and so does whoever names
+//! routers, destinations or addresses in an ordinary log.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use ramson_core::time::Instant;
 use std::cell::{Cell, RefCell};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 struct Journal;
+
+static SHOWN: OnceLock<LevelFilter> = OnceLock::new();
 
 thread_local! {
     // A world lives on one thread; tests run several at once.
@@ -20,7 +23,8 @@ pub(super) fn install() {
     ONCE.call_once(|| {
         let level = std::env::var("RAMSON_WORLD_LOG").ok().and_then(|v| v.parse().ok());
         if log::set_logger(&Journal).is_ok() {
-            log::set_max_level(level.unwrap_or(LevelFilter::Error));
+            SHOWN.set(level.unwrap_or(LevelFilter::Error)).expect("once");
+            log::set_max_level(level.unwrap_or(LevelFilter::Error).max(LevelFilter::Info));
         }
     });
 }
@@ -48,11 +52,24 @@ impl Log for Journal {
         let seconds = micros / 1_000_000;
         let line =
             format!("{seconds}.{:06} {node:>2} {level} {target}: {text}", micros % 1_000_000);
-        eprintln!("{line}");
-        if level == Level::Error {
+        if SHOWN.get().is_none_or(|shown| level <= *shown) {
+            eprintln!("{line}");
+        }
+        if level == Level::Error || (level <= Level::Info && tells_too_much(target, &line)) {
             ERROR.set(Some(line));
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Hashes as they are written for people, addresses of other nodes, and destinations, save for our
+/// own services, whose names the user has to know.
+fn tells_too_much(target: &str, line: &str) -> bool {
+    let hex = |word: &str| word.len() == 8 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let long = |word: &str| word.len() >= 40 || hex(word);
+    let own = target == "router" && line.ends_with(".b32.i2p");
+    let words = || line.split([' ', ',', ':', '(', ')']);
+    !own && (line.contains(".b32.i2p") || words().any(long))
+        || words().any(|word| word.ends_with(".0.1") && word != "127.0.0.1")
 }

@@ -57,6 +57,7 @@ pub(super) struct Node {
 /// Finds timers that run away.
 #[derive(Default)]
 struct Wakes {
+    total: u64,
     second: u64,
     in_second: u32,
     at: Instant,
@@ -181,6 +182,11 @@ impl Node {
         }
     }
 
+    /// Wakes since the start.
+    pub(super) const fn wakes(&self) -> u64 {
+        self.wakes.total
+    }
+
     /// Counts a wake.
     pub(super) fn note_wake(&mut self, now: Instant) {
         let second = now.as_micros() / 1_000_000;
@@ -192,6 +198,7 @@ impl Node {
             self.wakes.at = now;
             self.wakes.at_once = 0;
         }
+        self.wakes.total += 1;
         self.wakes.in_second += 1;
         self.wakes.at_once += 1;
         let why = self.poll_timeout();

@@ -284,6 +284,11 @@ impl Apps {
         }
     }
 
+    /// Nothing waits to be carried to others.
+    pub(super) fn is_silent(&self) -> bool {
+        self.actions.is_empty() && self.apps.iter().all(|a| a.orphans.is_empty())
+    }
+
     pub(super) fn poll_action(&mut self) -> Option<AppAction> {
         self.actions.pop_front()
     }

@@ -271,3 +271,20 @@ fn a_shutdown_ends_what_is_idle_says_why_to_who_waits_and_takes_nothing_new() {
     knock(&mut apps, now, 200, ONE, 1);
     assert!(apps.conns.is_empty());
 }
+
+#[test]
+fn our_services_are_named_when_their_keys_are_stored_and_not_before() {
+    let mut config = Config::default();
+    config.servers.push(Server::new("one", SocketAddr::from(([127, 0, 0, 1], 80))));
+    let now = Instant::ZERO;
+    let seed = Seed::from_number(1);
+    let stored = crate::router::input::Stored::default();
+    let mut router = crate::router::Router::new(Arc::new(config), stored, seed, now, UNIX).unwrap();
+    assert!(!router.introduced);
+    // Somebody who does not do what is asked first.
+    router.handle_timeout(now);
+    assert!(!router.introduced);
+    while router.poll_action().is_some() {}
+    router.handle_timeout(now + SECOND);
+    assert!(router.introduced);
+}
