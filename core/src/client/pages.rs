@@ -359,6 +359,7 @@ mod tests {
 
     #[test]
     fn every_problem_has_a_page_that_is_complete_and_not_kept() {
+        let mut titles = alloc::collections::BTreeSet::new();
         for p in [
             Problem::BadRequest("x"),
             Problem::HeadTooLarge,
@@ -394,6 +395,7 @@ mod tests {
             Problem::TargetSlow,
             Problem::TargetBad,
         ] {
+            assert!(titles.insert(p.text().title), "{p:?} shares its page with another");
             let text = String::from_utf8(problem(p, Some("a.i2p"), false)).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             let status = p.status();

@@ -124,6 +124,13 @@ impl Rig {
         self
     }
 
+    /// The router stops.
+    pub(crate) fn shuts_down(&mut self) -> &mut Self {
+        self.machine.shut_down(self.now);
+        self.drain();
+        self
+    }
+
     pub(crate) fn opens(&mut self, slot: u32) -> &mut Self {
         self.input(slot, StreamInput::Opened)
     }

@@ -348,3 +348,17 @@ fn cuts_change_nothing() {
         assert_eq!(run(cut, cut), want, "cut and room {cut}");
     }
 }
+
+#[test]
+fn a_shutdown_closes_idle_streams_and_finishes_answers() {
+    let mut idle = server();
+    idle.hears(0, get("/1")).connected().say(ok("one"));
+    idle.shuts_down();
+    assert_eq!((idle.local_closed, idle.stream(0).closed), (Some(false), Some(false)));
+    let mut busy = server();
+    busy.hears(0, get("/1")).connected().shuts_down();
+    assert_eq!(busy.stream(0).closed, None);
+    busy.say(ok("one"));
+    assert_eq!(busy.sent(0), ok("one"));
+    assert_eq!((busy.local_closed, busy.stream(0).closed), (Some(false), Some(false)));
+}

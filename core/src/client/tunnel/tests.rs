@@ -195,3 +195,22 @@ fn bytes_arrive_whole_through_small_rooms_and_buffers_stay_bounded() {
         assert_eq!((rig.local.len(), rig.stream(0).sent.len()), (2_000_000, 2_000_000));
     }
 }
+
+#[test]
+fn a_shutdown_sends_what_waits_and_closes_both_sides() {
+    let mut rig = client();
+    rig.opens(0);
+    (rig.local_reads, rig.streams_read) = (false, false);
+    rig.say("up").hears(0, "down").shuts_down();
+    assert_eq!(rig.local_closed, None);
+    (rig.local_reads, rig.streams_read) = (true, true);
+    rig.drain();
+    assert_eq!((rig.heard().as_str(), rig.sent(0).as_str()), ("down", "up"));
+    assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(false), Some(false)));
+    let mut rig = server();
+    rig.connected().say("up").shuts_down();
+    assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(false), Some(false)));
+    let mut rig = server();
+    rig.shuts_down();
+    assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(true), Some(true)));
+}

@@ -239,3 +239,31 @@ fn a_site_that_speaks_unasked_is_not_used_again() {
     rig.say(get("http://a.i2p/2")).opens(1).hears(1, ok("two"));
     assert_eq!(rig.heard(), [ok("one"), ok("two")].concat());
 }
+
+#[test]
+fn a_shutdown_closes_idle_connections_finishes_answers_and_explains_itself() {
+    let mut idle = proxy();
+    idle.say(get("http://a.i2p/1")).opens(0).hears(0, ok("one"));
+    idle.shuts_down();
+    assert_eq!((idle.local_closed, idle.stream(0).closed), (Some(false), Some(false)));
+    let mut busy = proxy();
+    busy.say(get("http://a.i2p/1")).opens(0);
+    busy.hears(0, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    busy.shuts_down();
+    assert_eq!(busy.local_closed, None);
+    busy.hears(0, "more");
+    assert!(busy.heard().ends_with("halfmore"));
+    assert_eq!(busy.local_closed, Some(false));
+    let mut waits = proxy();
+    waits.say(get("http://a.i2p/1")).shuts_down();
+    assert_eq!(status(&waits.heard()), 503);
+    assert_eq!((waits.local_closed, waits.stream(0).closed), (Some(false), Some(true)));
+    // Said by the owner when there is no more time.
+    let mut late = proxy();
+    late.say(get("http://a.i2p/1")).opens(0).shuts_down();
+    late.fails(0, Failure::ShuttingDown);
+    assert_eq!((status(&late.heard()), late.local_closed), (503, Some(false)));
+    let mut tunnel = proxy();
+    tunnel.say("CONNECT a.i2p:443 HTTP/1.1\r\n\r\n").opens(0).hears(0, "x").shuts_down();
+    assert_eq!((tunnel.local_closed, tunnel.stream(0).closed), (Some(false), Some(false)));
+}
