@@ -137,8 +137,8 @@ fn message(bytes: &[u8], ended: bool) -> Option<(Vec<u8>, usize)> {
     let head_end = find(&bytes[..bytes.len().min(8192)], b"\r\n\r\n")? + 4;
     let head = core::str::from_utf8(&bytes[..head_end]).expect("a head").to_ascii_lowercase();
     let rest = &bytes[head_end..];
-    if let Some(at) = head.find("content-length: ") {
-        let digits = head[at + 16..].split('\r').next().unwrap();
+    if let Some((_, after)) = head.split_once("content-length: ") {
+        let digits = after.split('\r').next().unwrap();
         let length: usize = digits.parse().unwrap();
         return rest.get(..length).map(|body| (body.to_vec(), head_end + length));
     }
@@ -232,7 +232,9 @@ impl<'a> Pair<'a> {
                 Request::ReadLocal => self.browser_paused = false,
                 Request::FinishLocal => {}
                 Request::CloseLocal { abort } => self.browser_closed = Some(abort),
-                other => panic!("{other:?}"),
+                Request::ConnectLocal | Request::FindName { .. } | Request::LearnName { .. } => {
+                    panic!("{request:?}")
+                }
             }
         }
     }
@@ -428,7 +430,9 @@ impl<'a> Pair<'a> {
                     link.down.finished = true;
                 }
                 Request::ResetStream { .. } => link.down.reset = true,
-                other => panic!("{other:?}"),
+                Request::Open { .. } | Request::FindName { .. } | Request::LearnName { .. } => {
+                    panic!("{request:?}")
+                }
             }
         }
     }
