@@ -4,8 +4,7 @@ use super::input::Input;
 use super::test_destination;
 use ramson_core::client::http_proxy::{HttpProxy, Shared};
 use ramson_core::client::http_server::HttpServer;
-use ramson_core::client::tunnel::client::{Destination, TunnelClient};
-use ramson_core::client::tunnel::server::TunnelServer;
+use ramson_core::client::tunnel::{Destination, Tunnel};
 use ramson_core::client::{
     BUFFER, Connection, Failure, LocalFailure, NameAnswer, Request, Slot, StreamInput,
 };
@@ -49,9 +48,9 @@ impl Owner {
             }
             2 => {
                 let to = Destination::parse(&us.b32_address()).unwrap();
-                Connection::TunnelClient(Box::new(TunnelClient::new(now, to)))
+                Connection::Tunnel(Box::new(Tunnel::client(now, to)))
             }
-            _ => Connection::TunnelServer(Box::new(TunnelServer::new(now))),
+            _ => Connection::Tunnel(Box::new(Tunnel::server(now))),
         };
         let serves = kind & 1 != 0;
         let mut owner = Self {

@@ -2,8 +2,7 @@
 
 use super::http_proxy::HttpProxy;
 use super::http_server::HttpServer;
-use super::tunnel::client::TunnelClient;
-use super::tunnel::server::TunnelServer;
+use super::tunnel::Tunnel;
 use super::{Consumed, LocalFailure, NameAnswer, Request, Slot, StreamInput};
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -16,10 +15,8 @@ pub enum Connection {
     HttpProxy(Box<HttpProxy>),
     /// Of an HTTP server tunnel.
     HttpServer(Box<HttpServer>),
-    /// Of a client tunnel.
-    TunnelClient(Box<TunnelClient>),
-    /// Of a server tunnel.
-    TunnelServer(Box<TunnelServer>),
+    /// Of a client or server tunnel.
+    Tunnel(Box<Tunnel>),
 }
 
 /// The same call on whichever machine it is.
@@ -28,8 +25,7 @@ macro_rules! each {
         match $self {
             Connection::HttpProxy($m) => $call,
             Connection::HttpServer($m) => $call,
-            Connection::TunnelClient($m) => $call,
-            Connection::TunnelServer($m) => $call,
+            Connection::Tunnel($m) => $call,
         }
     };
 }
@@ -57,8 +53,8 @@ impl Connection {
     pub fn handle_local_connected(&mut self, now: Instant) {
         match self {
             Self::HttpServer(m) => m.handle_local_connected(now),
-            Self::TunnelServer(m) => m.handle_local_connected(now),
-            Self::HttpProxy(_) | Self::TunnelClient(_) => {}
+            Self::Tunnel(m) => m.handle_local_connected(now),
+            Self::HttpProxy(_) => {}
         }
     }
 
@@ -82,7 +78,7 @@ impl Connection {
     pub fn handle_name(&mut self, now: Instant, answer: NameAnswer) {
         match self {
             Self::HttpProxy(m) => m.handle_name(now, answer),
-            Self::HttpServer(_) | Self::TunnelClient(_) | Self::TunnelServer(_) => {}
+            Self::HttpServer(_) | Self::Tunnel(_) => {}
         }
     }
 

@@ -1,5 +1,4 @@
-use super::client::{self, Destination, TunnelClient};
-use super::server::{self, TunnelServer};
+use super::{Destination, LOCAL_TIMEOUT, STALL_TIMEOUT, STREAM_TIMEOUT, Tunnel};
 use crate::client::testing::{Rig, identity};
 use crate::client::{BUFFER, Connection, Failure, LocalFailure, Slot, Target};
 use crate::time::Instant;
@@ -13,14 +12,13 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn client() -> Rig {
     let to = Destination::parse("irc.example.i2p:6667").unwrap();
-    let mut rig =
-        Rig::new(Connection::TunnelClient(Box::new(TunnelClient::new(Instant::ZERO, to))));
+    let mut rig = Rig::new(Connection::Tunnel(Box::new(Tunnel::client(Instant::ZERO, to))));
     rig.drain();
     rig
 }
 
 fn server() -> Rig {
-    Rig::with_stream(Connection::TunnelServer(Box::new(TunnelServer::new(Instant::ZERO))))
+    Rig::with_stream(Connection::Tunnel(Box::new(Tunnel::server(Instant::ZERO))))
 }
 
 #[test]
@@ -151,26 +149,26 @@ fn failures_break_the_other_side() {
 #[test]
 fn deadlines() {
     let mut rig = client();
-    rig.passes(client::CONNECT_TIMEOUT - SECOND);
+    rig.passes(STREAM_TIMEOUT - SECOND);
     assert_eq!(rig.local_closed, None);
     rig.passes(SECOND);
     assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(true), Some(true)));
     let mut rig = server();
-    rig.passes(server::CONNECT_TIMEOUT);
+    rig.passes(LOCAL_TIMEOUT);
     assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(true), Some(true)));
     // Open tunnels may be silent for ever, half-closed ones may not.
     let mut rig = client();
     rig.opens(0).passes(Duration::from_secs(1_000_000));
     assert_eq!(rig.local_closed, None);
-    rig.hang_up().passes(client::STALL_TIMEOUT - SECOND).hears(0, "x");
-    rig.passes(client::STALL_TIMEOUT - SECOND);
+    rig.hang_up().passes(STALL_TIMEOUT - SECOND).hears(0, "x");
+    rig.passes(STALL_TIMEOUT - SECOND);
     assert_eq!(rig.local_closed, None);
     rig.passes(SECOND);
     assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(true), Some(true)));
     let mut rig = server();
     rig.connected().passes(Duration::from_secs(1_000_000)).remote_closes(0);
     assert_eq!(rig.local_closed, None);
-    rig.passes(server::STALL_TIMEOUT);
+    rig.passes(STALL_TIMEOUT);
     assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(true), Some(true)));
 }
 

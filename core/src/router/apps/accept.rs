@@ -5,8 +5,7 @@ use super::app::{App, Kind};
 use super::connections::{Local, Side};
 use crate::client::http_proxy::HttpProxy;
 use crate::client::http_server::HttpServer;
-use crate::client::tunnel::client::TunnelClient;
-use crate::client::tunnel::server::TunnelServer;
+use crate::client::tunnel::Tunnel;
 use crate::client::{Connection, LocalFailure, MAX_CONNECTIONS, Slot};
 use crate::config::ServerKind;
 use crate::conn::ConnId;
@@ -75,8 +74,8 @@ impl Apps {
                 Some(Connection::HttpProxy(Box::new(machine)))
             }
             Kind::Client { to, .. } => {
-                let machine = TunnelClient::new(now, to.clone());
-                Some(Connection::TunnelClient(Box::new(machine)))
+                let machine = Tunnel::client(now, to.clone());
+                Some(Connection::Tunnel(Box::new(machine)))
             }
             Kind::Server { .. } => None,
         });
@@ -181,7 +180,7 @@ impl Apps {
         }
         log::debug!("stream from {:?} to port {port}", remote.hash());
         let machine = match kind {
-            ServerKind::Tcp => Connection::TunnelServer(Box::new(TunnelServer::new(now))),
+            ServerKind::Tcp => Connection::Tunnel(Box::new(Tunnel::server(now))),
             ServerKind::Http => {
                 let host = Arc::from(app.destination.identity().b32_address());
                 Connection::HttpServer(Box::new(HttpServer::new(now, remote, host)))

@@ -3,7 +3,7 @@
 use super::accept::Refusals;
 use super::search::Search;
 use crate::client::Slot;
-use crate::client::tunnel::client;
+use crate::client::tunnel;
 use crate::config;
 use crate::config::ServerKind;
 use crate::conn::ConnId;
@@ -39,7 +39,7 @@ pub(in crate::router) struct App {
 /// What an application does.
 pub(in crate::router) enum Kind {
     HttpProxy { listen: SocketAddr },
-    Client { listen: SocketAddr, to: client::Destination },
+    Client { listen: SocketAddr, to: tunnel::Destination },
     Server { target: SocketAddr, kind: ServerKind },
 }
 

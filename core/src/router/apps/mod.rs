@@ -13,7 +13,7 @@ mod tests;
 use crate::client::address_book::AddressBook;
 use crate::client::control::Control;
 use crate::client::http_proxy;
-use crate::client::tunnel::client;
+use crate::client::tunnel;
 use crate::config;
 use crate::config::Config;
 use crate::conn::{ConnId, Opener};
@@ -109,7 +109,7 @@ impl Apps {
             kinds.push((Box::from("http_proxy"), kind, proxy.tunnels));
         }
         for client in &config.clients {
-            let to = client::Destination::parse(&client.destination)
+            let to = tunnel::Destination::parse(&client.destination)
                 .map_err(|e| alloc::format!("client {}: destination: {e}", client.name))?;
             let kind = Kind::Client { listen: client.listen, to };
             kinds.push((client.name.clone(), kind, client.tunnels));
