@@ -2,7 +2,7 @@
 
 use super::Apps;
 use super::connections::Side;
-use super::search::{Opening, Search};
+use super::search::Opening;
 use crate::client::{Failure, Slot, StreamInput, Target};
 use crate::conn::ConnId;
 use crate::destination::Unresolved;

@@ -3,7 +3,7 @@ use crate::client::Slot;
 use crate::config::{Client, HttpProxy, Server};
 use crate::rng::Seed;
 use crate::router::input::{ConnInput, Listener, Remote};
-use crate::wire::lease_set::LeaseSet2;
+use crate::wire::lease_set::{Contents, LeaseSet2};
 use crate::wire::mapping::Mapping;
 use alloc::vec;
 use core::net::SocketAddr;
@@ -55,16 +55,15 @@ fn lease_set(n: u64, key_type: u16, key_len: usize) -> LeaseSet {
     let keys = keys(n);
     let lease = Lease { gateway: keys.identity.hash(), tunnel: 7, expires: UNIX + 600 * SECOND };
     let key = vec![9; key_len];
-    LeaseSet2::build(
-        &keys.identity,
-        UNIX,
-        UNIX + 600 * SECOND,
-        &[(key_type, &key)],
-        &[lease],
-        &Mapping::new(),
-        &keys.signing,
-    )
-    .unwrap()
+    let contents = Contents {
+        published: UNIX,
+        expires: UNIX + 600 * SECOND,
+        keys: &[(key_type, &key)],
+        leases: &[lease],
+        options: &Mapping::new(),
+        unpublished: false,
+    };
+    LeaseSet2::build(&keys.identity, &contents, &keys.signing).unwrap()
 }
 
 /// Lookups that the applications ask for.
