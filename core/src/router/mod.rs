@@ -44,7 +44,7 @@ use output::{Action, Event, StoreKey, Transmit, Wake};
 /// A step of the wall clock that peers would notice.
 const CLOCK_STEP: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for streams and local connections to end by themselves.
-pub const FAREWELL: Duration = Duration::from_secs(3);
+pub const FAREWELL: Duration = Duration::from_secs(1);
 /// How long it then waits for what the ends of streams left to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long a shutdown waits for goodbyes to be written.
