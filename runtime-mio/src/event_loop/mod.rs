@@ -207,10 +207,11 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(LoopError::Poll(e)),
         }
+        let mut woken = false;
         for event in events.iter() {
             match event.token() {
                 // One event may stand for several results, commands and signals.
-                WAKER | OUTSIDE => {}
+                WAKER | OUTSIDE => woken = true,
                 Token(n) if n < FIRST_CONN => {
                     if let Some(l) = self.listeners.get_mut(n - FIRST_LISTENER) {
                         l.ready = true;
@@ -224,7 +225,7 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
                 }
             }
         }
-        if !events.is_empty() {
+        if woken {
             self.completions();
             self.commands();
         }
