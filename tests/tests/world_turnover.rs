@@ -21,5 +21,5 @@ fn nothing_fails_while_everything_turns_over() {
             assert_eq!(direction.failed, 0, "{}", pool.name);
         }
     }
-    assert!(report.memory < 1 << 20, "{} bytes held", report.memory);
+    assert!(report.buffered < 1 << 20, "{} bytes held", report.buffered);
 }

@@ -199,8 +199,8 @@ pub struct InfoReport {
     pub bytes_received: u64,
     /// Bytes to other routers since the start.
     pub bytes_sent: u64,
-    /// Our estimate of the memory in use, in bytes.
-    pub memory: u64,
+    /// Bytes that wait in the buffers of streams and of reassembly.
+    pub buffered: u64,
     /// Names in the address book.
     pub names: u64,
     /// What is configured: the proxy, client tunnels, servers.
@@ -338,7 +338,7 @@ impl InfoReport {
             });
             j.key("bytes_received").number(self.bytes_received);
             j.key("bytes_sent").number(self.bytes_sent);
-            j.key("memory_bytes").number(self.memory);
+            j.key("buffered_bytes").number(self.buffered);
             j.key("names").number(self.names);
             j.key("services").array(|j| self.services.iter().for_each(|s| s.write(j)));
         });

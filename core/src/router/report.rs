@@ -53,14 +53,14 @@ impl Router {
             },
             bytes_received: traffic.received,
             bytes_sent: traffic.sent,
-            memory: self.memory() as u64,
+            buffered: self.buffered() as u64,
             names: self.apps.names() as u64,
             services: self.service_reports(),
         }
     }
 
     /// Bytes that we account for: buffers that peers and clients can fill.
-    fn memory(&self) -> usize {
+    fn buffered(&self) -> usize {
         self.tunnels.reassembly_bytes() + self.apps.all().iter().map(|a| a.memory()).sum::<usize>()
     }
 

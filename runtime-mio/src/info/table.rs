@@ -40,10 +40,10 @@ pub(super) fn render(info: &Value) -> String {
     line("traffic", sizes(info, &[("bytes_received", "received"), ("bytes_sent", "sent")]));
     line("names", text(&info["names"]));
     let memory = sizes(&info["process"], &[("resident_bytes", "resident")]);
-    let accounted = sizes(info, &[("memory_bytes", "accounted for")]);
+    let buffers = sizes(info, &[("buffered_bytes", "in buffers")]);
     line(
         "memory",
-        [memory, accounted].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", "),
+        [memory, buffers].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", "),
     );
 
     let rows = array(&info["services"]).map(|s| {
@@ -184,7 +184,7 @@ mod tests {
             "peers": { "inbound": 3, "outbound": 4, "pending": 0 },
             "netdb": { "routers": 9, "floodfills": 4, "lease_sets": 1 },
             "transit": { "tunnels": 1, "accepted": 2, "refused": 0, "messages": 5 },
-            "bytes_received": 1023, "bytes_sent": 1536, "memory_bytes": 1 << 30, "names": 2,
+            "bytes_received": 1023, "bytes_sent": 1536, "buffered_bytes": 1 << 30, "names": 2,
             "services": [
                 { "name": "http_proxy", "kind": "http_proxy", "listen": "127.0.0.1:4444",
                   "target": null, "b32": "a.b32.i2p", "connections": 0, "ready": true },
