@@ -439,9 +439,8 @@ impl NetDb {
         }
     }
 
-    /// A DatabaseStore arrived: in the router's own context over a session of `from`, or with
-    /// `None` through an exploratory tunnel; in a destination's context through its tunnels or
-    /// inside of its garlic. Checks the signature here; see [`Self::admit`] for doing that
+    /// A DatabaseStore arrived: over a session of `from`, or, with `None`, in the encrypted answer to
+    /// a question of the context's. Checks the signature here; see [`Self::admit`] for doing that
     /// elsewhere.
     pub fn handle_store(
         &mut self,
@@ -478,11 +477,11 @@ impl NetDb {
             }
             Ok(Stored::Known) => {
                 // Byte for byte what was verified when it came first.
-                self.settle(now, unix, ctx, &store.entry);
+                self.settle(now, unix, ctx, from, &store.entry);
                 Ok(None)
             }
             Err(error) => {
-                self.settle_refused(now, unix, ctx, &store.entry, error);
+                self.settle_refused(now, unix, ctx, from, &store.entry, error);
                 Err(error)
             }
         }
@@ -497,7 +496,7 @@ impl NetDb {
     ) -> Result<Stored, StoreError> {
         let Checked { claim: Unverified { ctx, from, entry }, result } = checked;
         if result.is_err() {
-            self.settle_refused(now, unix, ctx, &entry, StoreError::BadSignature);
+            self.settle_refused(now, unix, ctx, from, &entry, StoreError::BadSignature);
             return Err(StoreError::BadSignature);
         }
         // Others may have been faster while the signature was being checked.
@@ -532,7 +531,7 @@ impl NetDb {
                 stored
             }
         };
-        self.settle(now, unix, ctx, &entry);
+        self.settle(now, unix, ctx, from, &entry);
         Ok(stored)
     }
 
@@ -545,7 +544,8 @@ impl NetDb {
         info: RouterInfo,
     ) -> Result<Stored, StoreError> {
         let stored = self.insert_checked(now, unix, info.clone(), Source::Itself)?;
-        self.settle(now, unix, Context::ROUTER, &StoreEntry::RouterInfo(info));
+        let from = Some(info.hash());
+        self.settle(now, unix, Context::ROUTER, from, &StoreEntry::RouterInfo(info));
         Ok(stored)
     }
 

@@ -74,6 +74,12 @@ impl Active {
         Self { ctx, key, kind, purpose, machine, have, same, refused, fetches }
     }
 
+    /// Whether what `from` sent over its session can be an answer to this. What came in answer to a
+    /// question of ours names nobody; anybody else's word counts only if it is true in itself.
+    fn is_answered_by(&self, from: Option<Hash>) -> bool {
+        from.is_none_or(|from| self.machine.waits_for(&from))
+    }
+
     /// Asked over sessions and not through tunnels.
     fn is_direct(&self) -> bool {
         self.purpose == Purpose::Verify && self.kind == LookupType::RouterInfo
@@ -255,12 +261,14 @@ impl NetDb {
         self.of_key(ctx, key).any(|id| self.lookups.get(&id).is_some_and(|l| l.kind == kind))
     }
 
-    /// An entry with a good signature arrived; tells the lookups that wait for it.
+    /// An entry with a good signature arrived, over a session of `from` if that is known; tells the
+    /// lookups that wait for it.
     pub(super) fn settle(
         &mut self,
         now: Instant,
         unix: UnixTime,
         ctx: Context,
+        from: Option<Hash>,
         entry: &StoreEntry,
     ) {
         let (key, kind, version) = (entry.key(), kind_of(entry), published(entry));
@@ -286,6 +294,9 @@ impl NetDb {
                     _,
                 ) => true,
             };
+            if !good && !active.is_answered_by(from) {
+                continue;
+            }
             active.same |= Some(version) == have;
             let only = active.machine.only_pending(now);
             if good {
@@ -308,6 +319,7 @@ impl NetDb {
         now: Instant,
         unix: UnixTime,
         ctx: Context,
+        from: Option<Hash>,
         entry: &StoreEntry,
         error: StoreError,
     ) {
@@ -329,6 +341,9 @@ impl NetDb {
                     self.note_answered(now, unix, ctx, &answered);
                 }
                 self.succeed(now, unix, id, entry);
+                continue;
+            }
+            if !active.is_answered_by(from) {
                 continue;
             }
             active.refused = Some(error);

@@ -30,8 +30,10 @@ enum Via {
     Garlic,
     /// From ourselves, through a tunnel without hops.
     Own,
-    /// Out of an inbound tunnel of this pool.
+    /// Out of an inbound tunnel of this pool. Anybody who knows its gateway may have sent it.
     Tunnel(PoolId),
+    /// Encrypted with what this pool gave along with a question.
+    Reply(PoolId),
 }
 
 impl Router {
@@ -155,10 +157,19 @@ impl Router {
                 Via::Peer(_) | Via::Garlic | Via::Own => {
                     let _taken = self.tunnels.handle_message(now, unix, peer(via), message);
                 }
-                Via::Tunnel(_) => log::debug!("type {} out of a tunnel dropped", kind.0),
+                Via::Tunnel(_) | Via::Reply(_) => {
+                    log::debug!("type {} out of a tunnel dropped", kind.0);
+                }
             },
             MessageType::GARLIC => self.handle_garlic(now, unix, via, message),
             MessageType::DELIVERY_STATUS => self.handle_delivery_status(now, unix, via, &message),
+            // All our questions ask for an encrypted answer. What comes otherwise and names nobody was
+            // made by somebody who wants us to believe that a floodfill had spoken.
+            MessageType::DATABASE_STORE | MessageType::DATABASE_SEARCH_REPLY
+                if matches!(via, Via::Tunnel(_) | Via::Garlic) =>
+            {
+                log::debug!("netdb message of type {} that nobody asked for dropped", kind.0);
+            }
             MessageType::DATABASE_STORE => self.handle_store(now, unix, via, &message.body),
             MessageType::DATABASE_SEARCH_REPLY => {
                 match DatabaseSearchReply::decode(&message.body) {
@@ -174,7 +185,7 @@ impl Router {
                     self.netdb.handle_lookup(now, unix, from, lookup);
                 }
                 // Only a floodfill answers those who hide behind a tunnel.
-                (Via::Garlic | Via::Own | Via::Tunnel(_), Ok(_)) => {}
+                (Via::Garlic | Via::Own | Via::Tunnel(_) | Via::Reply(_), Ok(_)) => {}
                 (_, Err(e)) => log::debug!("lookup dropped: {e}"),
             },
             _ => log::debug!("message of type {} dropped", kind.0),
@@ -183,10 +194,10 @@ impl Router {
 
     fn handle_garlic(&mut self, now: Instant, unix: UnixTime, via: Via, mut message: Message) {
         let pool = match via {
-            Via::Tunnel(pool) => pool,
+            Via::Tunnel(pool) | Via::Reply(pool) => pool,
             Via::Peer(_) | Via::Garlic | Via::Own => PoolId::EXPLORATORY,
         };
-        if via == Via::Garlic {
+        if matches!(via, Via::Garlic | Via::Reply(_)) {
             log::debug!("garlic inside garlic dropped");
             return;
         }
@@ -221,7 +232,7 @@ impl Router {
         for Clove { delivery, message } in cloves {
             match delivery {
                 Delivery::Local => {
-                    let via = pool.map_or(Via::Garlic, Via::Tunnel);
+                    let via = pool.map_or(Via::Garlic, Via::Reply);
                     // An answer holds no garlic of its own.
                     if message.kind != MessageType::GARLIC {
                         self.handle_message(now, unix, via, message);
@@ -277,14 +288,14 @@ impl Router {
 const fn peer(via: Via) -> Option<Hash> {
     match via {
         Via::Peer(from) => Some(from),
-        Via::Garlic | Via::Own | Via::Tunnel(_) => None,
+        Via::Garlic | Via::Own | Via::Tunnel(_) | Via::Reply(_) => None,
     }
 }
 
 /// Whose question an answer belongs to: that of the pool it came through.
 const fn context(via: Via) -> Context {
     match via {
-        Via::Tunnel(pool) => Context(pool.0),
+        Via::Tunnel(pool) | Via::Reply(pool) => Context(pool.0),
         Via::Peer(_) | Via::Garlic | Via::Own => Context::ROUTER,
     }
 }

@@ -341,3 +341,26 @@ fn two_runs_of_one_seed_are_the_same() {
     assert!(first.len() > 50);
     assert_eq!(first, run());
 }
+
+#[test]
+fn strangers_cannot_answer_in_place_of_those_that_were_asked() {
+    let mut world = World::new(1, 1);
+    world.delay = (1000, 1000);
+    let node = world.add_node(1, 1);
+    let unix = world.unix();
+    let info = Maker::new(777).build();
+    let later = unix + Duration::from_secs(1);
+    let forged = Maker::new(777).published(later).forged().build();
+    world.place(&StoreEntry::RouterInfo(info.clone()));
+    let id = world.lookup(node, Context::ROUTER, info.hash(), LookupKind::RouterInfo);
+    let now = world.now;
+    let asked = *world.floodfills.keys().next().unwrap();
+    let netdb = &mut world.nodes[node].netdb;
+    let entry = StoreEntry::RouterInfo(forged);
+    let store = DatabaseStore { reply: None, entry };
+    let stranger = Some(Hash([1; 32]));
+    assert!(netdb.handle_store(now, unix, Context::ROUTER, stranger, store).is_err());
+    assert_eq!(world.finish(node, id), Ok(StoreEntry::RouterInfo(info)));
+    let answers = world.nodes[node].netdb.profile(&asked).map(|p| p.answers(world.now));
+    assert!(answers.is_some_and(|a| a >= 800), "{answers:?}: blamed for what a stranger said");
+}
