@@ -234,7 +234,7 @@ impl Tunnels {
                 End::Gateway(_) => self.transit.stats.dropped_cells += 1,
             }
         } else if let Some(tunnel) = self.inbound.get_mut(&id) {
-            if self.replay.is_new(clock.now, &message.body) && !tunnel.hops.is_empty() {
+            if self.own_replay.is_new(clock.now, &message.body) && !tunnel.hops.is_empty() {
                 self.deliver_own(clock, id, &mut message.body);
             }
         } else {

@@ -46,6 +46,11 @@ const MAX_DRIFT: Duration = Duration::from_secs(2);
 /// Actions that wait to be polled. Each call adds a bounded number; when they are not drained,
 /// cells are dropped from here on.
 const MAX_ACTIONS: usize = 16_384;
+/// Blocks of 64 bytes that the filters against repeated cells may have: 16 MiB, at least ten minutes of
+/// 2,000 cells a second, ...
+const TRANSIT_REPLAY: usize = 1 << 18;
+/// ... and 2 MiB. Behind our own tunnels the ratchet knows what it had before.
+const OWN_REPLAY: usize = 1 << 15;
 
 /// Which way the messages of one of our tunnels go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -257,7 +262,9 @@ pub struct Tunnels {
     reply_tags: BTreeMap<[u8; 8], BuildId>,
     tests: BTreeMap<[u8; 8], test::Test>,
     transit: transit::Transit,
+    /// Cells of others' tunnels, and of our own: what we fetch does not push out what others send.
     replay: replay::ReplayFilter,
+    own_replay: replay::ReplayFilter,
     budget: fragment::Budget,
     next_id: u64,
     /// How long builds take, lately.
@@ -294,7 +301,8 @@ impl Tunnels {
             reply_tags: BTreeMap::new(),
             tests: BTreeMap::new(),
             transit: transit::Transit::new(config.transit),
-            replay: replay::ReplayFilter::new(&mut rng),
+            replay: replay::ReplayFilter::new(&mut rng, TRANSIT_REPLAY),
+            own_replay: replay::ReplayFilter::new(&mut rng, OWN_REPLAY),
             rng,
             budget: fragment::Budget::default(),
             next_id: 0,

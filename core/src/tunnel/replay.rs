@@ -12,70 +12,80 @@ use crate::time::Instant;
 use crate::wire::codec::Reader;
 use crate::wire::tunnel::{ID_LEN, IV_LEN};
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec;
 use core::time::Duration;
 
-/// Cells that a generation remembers: the filter knows at least this many of the latest ones.
-const PER_GENERATION: u32 = 65_536;
-/// A cell goes to the emptier one of two blocks. On average 8 places of 16 are taken in the end,
-/// and with the choice no block has been seen with more than 12.
-const BLOCKS: usize = 8192;
+/// Blocks of the first generation, 512 KiB; one that was full too early is followed by one of twice
+/// the size.
+const FIRST_BLOCKS: usize = 8192;
+/// Cells for each block of a generation. A cell goes to the emptier one of two blocks: on average 8
+/// places of 16 are taken in the end, and with the choice no block has been seen with more than 12.
+const PER_BLOCK: usize = 8;
 /// No tunnel lives longer.
 const MAX_AGE: Duration = Duration::from_secs(660);
 
 /// Fingerprints; 0 is an empty place. One cache line.
 type Block = [u32; 16];
 
-/// Two generations of 512 KiB, allocated when the first cell comes.
+/// The cells of some time.
+struct Generation {
+    blocks: Box<[Block]>,
+    count: usize,
+    since: Instant,
+    /// When the latest cell came.
+    until: Instant,
+}
+
+/// Cells of the last [`MAX_AGE`], as far as memory allows: then the oldest are forgotten.
 pub(crate) struct ReplayFilter {
     keys: (u64, u64),
-    current: Option<Box<[Block]>>,
-    previous: Option<Box<[Block]>>,
-    count: u32,
-    since: Instant,
+    max_blocks: usize,
+    /// The latest one last; none before the first cell.
+    generations: VecDeque<Generation>,
 }
 
 impl ReplayFilter {
-    /// Empty, under a secret key, so that nobody can make cells collide.
-    pub(crate) fn new(rng: &mut Rng) -> Self {
-        Self {
-            keys: (rng.u64(), rng.u64()),
-            current: None,
-            previous: None,
-            count: 0,
-            since: Instant::ZERO,
-        }
+    /// Empty, under a secret key, so that nobody can make cells collide; 64 bytes a block. It
+    /// remembers at least the latest `max_blocks` x 2 cells, and most of the time three times that.
+    pub(crate) fn new(rng: &mut Rng, max_blocks: usize) -> Self {
+        Self { keys: (rng.u64(), rng.u64()), max_blocks, generations: VecDeque::new() }
     }
 
     /// Remembers a cell as it came in; false when it came before, or is no cell.
     pub(crate) fn is_new(&mut self, now: Instant, cell: &[u8]) -> bool {
         let Some(hash) = self.hash(cell) else { return false };
-        if self.count >= PER_GENERATION || now.saturating_since(self.since) > MAX_AGE {
-            self.previous = if self.count == 0 { None } else { self.current.take() };
-            self.current = None;
-            self.count = 0;
-            self.since = now;
-        }
-        let (one, two) = (hash as usize % BLOCKS, (hash >> 13) as usize % BLOCKS);
         let fingerprint = ((hash >> 32) as u32).max(1);
-        let current = self.current.get_or_insert_with(|| vec![[0; 16]; BLOCKS].into_boxed_slice());
-        for generation in self.previous.iter().chain([&*current]) {
-            let has = |at| generation.get::<usize>(at).is_some_and(|b| b.contains(&fingerprint));
-            if has(one) || has(two) {
-                return false;
-            }
+        self.turn(now);
+        if self.generations.iter().any(|g| g.places(hash).any(|b| b.contains(&fingerprint))) {
+            return false;
         }
-        let free = |at| current.get::<usize>(at).map_or(0, empty_places);
-        let at = if free(one) >= free(two) { one } else { two };
-        if let Some(block) = current.get_mut(at) {
-            // When all are taken, which does not happen, one of them is forgotten.
-            let place = 16_usize.saturating_sub(empty_places(block)) % 16;
-            if let Some(place) = block.get_mut(place) {
-                *place = fingerprint;
-            }
+        if let Some(generation) = self.generations.back_mut() {
+            generation.insert(now, hash, fingerprint);
         }
-        self.count += 1;
         true
+    }
+
+    /// Begins a generation when one is due, and forgets those that are too old or too many.
+    fn turn(&mut self, now: Instant) {
+        let blocks = match self.generations.back() {
+            None => FIRST_BLOCKS,
+            Some(g) if g.count >= g.blocks.len() * PER_BLOCK => g.blocks.len() * 2,
+            Some(g) if now.saturating_since(g.since) > MAX_AGE => {
+                (g.blocks.len() / 2).max(FIRST_BLOCKS)
+            }
+            Some(_) => return,
+        };
+        let blocks = blocks.min(self.max_blocks / 4).max(1);
+        self.generations.retain(|g| now.saturating_since(g.until) <= MAX_AGE);
+        let all = |generations: &VecDeque<Generation>| -> usize {
+            generations.iter().map(|g| g.blocks.len()).sum()
+        };
+        while all(&self.generations) + blocks > self.max_blocks {
+            self.generations.pop_front();
+        }
+        let blocks = vec![[0; 16]; blocks].into_boxed_slice();
+        self.generations.push_back(Generation { blocks, count: 0, since: now, until: now });
     }
 
     fn hash(&self, cell: &[u8]) -> Option<u64> {
@@ -90,6 +100,32 @@ impl ReplayFilter {
             *out = a ^ b;
         }
         Some(siphash24(self.keys.0, self.keys.1, &input))
+    }
+}
+
+impl Generation {
+    fn indices(&self, hash: u64) -> [usize; 2] {
+        [hash as u32 as usize, (hash >> 16) as u32 as usize].map(|n| n % self.blocks.len().max(1))
+    }
+
+    /// The two blocks that a cell may be in.
+    fn places(&self, hash: u64) -> impl Iterator<Item = &Block> {
+        self.indices(hash).into_iter().filter_map(|at| self.blocks.get(at))
+    }
+
+    fn insert(&mut self, now: Instant, hash: u64, fingerprint: u32) {
+        let [one, two] = self.indices(hash);
+        let free = |at: usize| self.blocks.get(at).map_or(0, empty_places);
+        let at = if free(one) >= free(two) { one } else { two };
+        if let Some(block) = self.blocks.get_mut(at) {
+            // When all are taken, which does not happen, one of them is forgotten.
+            let place = block.len().saturating_sub(empty_places(block)) % block.len();
+            if let Some(place) = block.get_mut(place) {
+                *place = fingerprint;
+            }
+        }
+        self.count += 1;
+        self.until = now;
     }
 }
 
@@ -110,25 +146,53 @@ mod tests {
         cell
     }
 
+    const MAX_BLOCKS: usize = 4 * FIRST_BLOCKS;
+    const PER_GENERATION: usize = FIRST_BLOCKS * PER_BLOCK;
+
     fn filter() -> ReplayFilter {
-        ReplayFilter::new(&mut Rng::new(&Seed::from_number(1)))
+        ReplayFilter::new(&mut Rng::new(&Seed::from_number(1)), MAX_BLOCKS)
     }
 
     #[test]
-    fn every_repetition_within_a_generation_is_seen_and_no_others_are() {
+    fn every_repetition_is_seen_and_nothing_else() {
         let mut filter = filter();
         let mut rng = Rng::new(&Seed::from_number(2));
-        let mut cells: Vec<[u8; 36]> = (0..PER_GENERATION).map(|_| rng.bytes()).collect();
+        let cells: Vec<[u8; 36]> = (0..PER_GENERATION).map(|_| rng.bytes()).collect();
         assert!(cells.iter().all(|c| filter.is_new(Instant::ZERO, &c[..])), "a false alarm");
-        let fullest = filter.current.iter().flatten().map(|b| 16 - empty_places(b)).max();
+        let blocks = filter.generations.iter().flat_map(|g| &g.blocks);
+        let fullest = blocks.map(|b| 16 - empty_places(b)).max();
         assert!(fullest.is_some_and(|n| (8..14).contains(&n)), "{fullest:?}");
         assert!(cells.iter().all(|c| !filter.is_new(Instant::ZERO, &c[..])));
         // A generation later they are still known.
-        let more: Vec<[u8; 36]> = (0..1000).map(|_| rng.bytes()).collect();
-        for c in &more {
-            filter.is_new(Instant::ZERO, &c[..]);
+        (0..1000).for_each(|_| assert!(filter.is_new(Instant::ZERO, &rng.bytes::<36>())));
+        assert!(cells.iter().all(|c| !filter.is_new(Instant::ZERO, &c[..])));
+    }
+
+    #[test]
+    fn much_traffic_makes_it_grow_up_to_its_limit() {
+        let small = |rng: &mut Rng| ReplayFilter::new(rng, 2 * FIRST_BLOCKS);
+        let mut rng = Rng::new(&Seed::from_number(3));
+        let mut filter = small(&mut rng);
+        let remembered = 2 * 2 * FIRST_BLOCKS;
+        let mut latest = VecDeque::new();
+        for _ in 0..4 * PER_GENERATION {
+            let cell = rng.bytes::<36>();
+            assert!(filter.is_new(Instant::ZERO, &cell));
+            latest.push_back(cell);
+            if latest.len() > remembered {
+                latest.pop_front();
+            }
         }
-        assert!(cells.iter_mut().all(|c| !filter.is_new(Instant::ZERO, &c[..])));
+        let blocks: usize = filter.generations.iter().map(|g| g.blocks.len()).sum();
+        assert!(blocks <= 2 * FIRST_BLOCKS, "{blocks}");
+        assert!(latest.iter().all(|c| !filter.is_new(Instant::ZERO, c)));
+        let mut filter = ReplayFilter::new(&mut rng, 64 * FIRST_BLOCKS);
+        for _ in 0..4 * PER_GENERATION {
+            assert!(filter.is_new(Instant::ZERO, &rng.bytes::<36>()));
+        }
+        let sizes: Vec<usize> =
+            filter.generations.iter().map(|g| g.blocks.len() / FIRST_BLOCKS).collect();
+        assert_eq!(sizes, [1, 2, 4]);
     }
 
     #[test]
@@ -136,8 +200,8 @@ mod tests {
         let mut filter = filter();
         let at = |s| Instant::ZERO + Duration::from_secs(s);
         assert!(filter.is_new(at(0), &cell(1)));
-        assert!(!filter.is_new(at(600), &cell(1)));
-        assert!(!filter.is_new(at(700), &cell(1)), "one generation back");
+        assert!(filter.is_new(at(600), &cell(3)));
+        assert!(!filter.is_new(at(700), &cell(3)), "one generation back");
         assert!(filter.is_new(at(700), &cell(2)));
         assert!(filter.is_new(at(1400), &cell(1)));
     }
