@@ -47,7 +47,8 @@ impl Default for StreamingConfig {
             send_buffer: 1024 * 1024,
             unsent_buffer: 128 * 1024,
             memory: 64 * 1024 * 1024,
-            connect_timeout: Duration::from_secs(60),
+            // Routers take up to half a minute to notice that a tunnel died, twice if the next one did too.
+            connect_timeout: Duration::from_secs(90),
             inactivity_timeout: Duration::from_secs(90),
             answer_pings: true,
         }
