@@ -59,7 +59,7 @@ impl Router {
                 if blame {
                     self.netdb.report(now, unix, peer, Outcome::ConnectFailed);
                 }
-                self.tunnels.handle_unreachable(now, unix, peer);
+                self.tunnels.handle_unreachable(now, unix, peer, blame);
                 self.netdb.handle_unreachable(now, unix, peer);
                 self.pending.remove(&peer);
             }
@@ -121,7 +121,7 @@ impl Router {
                 Err(NotDialled::FailedLately | NotDialled::NoAddress) => {
                     if priority != Priority::Transit {
                         let unix = self.clock.unix(now);
-                        self.tunnels.handle_unreachable(now, unix, to);
+                        self.tunnels.handle_unreachable(now, unix, to, false);
                     }
                 }
                 Err(NotDialled::NoRoom) => log::debug!("no room for a session with {to:?}"),

@@ -172,6 +172,9 @@ impl Router {
             Outcome::Rejected { .. } => profile::Outcome::BuildRejected,
             Outcome::BuildTimedOut { hops } => profile::Outcome::BuildTimedOut { hops },
             Outcome::TestPassed { latency } => profile::Outcome::TestPassed { latency },
+            Outcome::TestLost { .. } | Outcome::TestFailed { .. } if self.peers.is_offline(now) => {
+                return;
+            }
             Outcome::TestLost { hops } | Outcome::TestFailed { hops } => {
                 profile::Outcome::TestFailed { hops }
             }

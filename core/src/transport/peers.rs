@@ -27,7 +27,7 @@ const REDIAL: Duration = Duration::from_secs(30);
 const CROSSING: Duration = Duration::from_secs(10);
 /// A session that another one took over from is read this much longer, for what is on its way.
 const RETIREMENT: Duration = Duration::from_secs(5);
-/// A failed dial says something of the peer only while we hear others: this long ago at most.
+/// Failures say something of others only while we hear somebody: this long ago at most.
 const HEARD_LATELY: Duration = Duration::from_secs(10);
 /// After so many failed dials in a row they say more of us than of the peers.
 const MANY_FAILED: u32 = 8;
@@ -601,7 +601,7 @@ impl Peers {
                 Stage::Dialling | Stage::Greeting => {
                     self.remember_failure(now, peer);
                     self.failed_in_row = self.failed_in_row.saturating_add(1);
-                    let blame = self.hears_others(now) && self.failed_in_row < MANY_FAILED;
+                    let blame = !self.is_offline(now) && self.failed_in_row < MANY_FAILED;
                     self.events.push_back(PeerEvent::Unreachable { peer, blame });
                 }
                 Stage::Closing => {}
@@ -623,10 +623,11 @@ impl Peers {
         }
     }
 
-    /// Whether our own connection to the network seems to work.
-    fn hears_others(&self, now: Instant) -> bool {
+    /// Whether we seem to be off line: no session brought anything lately. Then what fails says
+    /// nothing of others.
+    pub(crate) fn is_offline(&self, now: Instant) -> bool {
         let lately = |at| now.saturating_since(at) < HEARD_LATELY;
-        self.heard.is_some_and(lately) && self.links.values().any(|l| l.stage == Stage::Up)
+        !(self.heard.is_some_and(lately) && self.links.values().any(|l| l.stage == Stage::Up))
     }
 
     fn remember_failure(&mut self, now: Instant, peer: Hash) {

@@ -174,7 +174,8 @@ impl Tunnels {
     }
 
     /// A connection to `peer` could not be made: what goes through it first does not work.
-    pub fn handle_unreachable(&mut self, now: Instant, unix: UnixTime, peer: Hash) {
+    /// `blame`: for all we know that is the peer's fault.
+    pub fn handle_unreachable(&mut self, now: Instant, unix: UnixTime, peer: Hash, blame: bool) {
         let clock = self.clock(now, unix);
         let builds: Vec<BuildId> = self
             .builds
@@ -191,8 +192,9 @@ impl Tunnels {
             .filter(|(_, t)| t.hops.first() == Some(&peer))
             .map(|(id, _)| *id)
             .collect();
+        let blamed: &[Hash] = if blame { &[peer] } else { &[] };
         for id in dead {
-            self.fail_outbound(clock, id, &[peer]);
+            self.fail_outbound(clock, id, blamed);
         }
         self.test_soon(clock, peer);
     }
@@ -242,7 +244,7 @@ impl Tunnels {
     /// A message went through `via` that somebody is to confirm: see [`Self::confirm`].
     pub fn expect(&mut self, via: OutboundId) {
         if let Some(tunnel) = self.outbound.get_mut(&via) {
-            tunnel.confirmations.expected = tunnel.confirmations.expected.saturating_add(1);
+            tunnel.confirmations.expect();
         }
     }
 
@@ -252,7 +254,7 @@ impl Tunnels {
         if let Some(tunnel) = self.outbound.get_mut(&via) {
             tunnel.heard = tunnel.heard.max(Some(sent));
             tunnel.life.confirm(sent);
-            tunnel.confirmations.seen = tunnel.confirmations.seen.saturating_add(1);
+            tunnel.confirmations.see(sent);
         }
     }
 

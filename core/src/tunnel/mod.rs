@@ -22,6 +22,7 @@ mod requests;
 pub mod select;
 mod test;
 mod transit;
+mod verdict;
 
 pub use build::answer::{BadRequest, BuildJob, BuildJobDone, MAX_WAIT};
 pub use info::TunnelInfo;

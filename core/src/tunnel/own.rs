@@ -5,6 +5,7 @@ use super::endpoint::Endpoint;
 use super::fragment::Caps;
 use super::gateway::Gateway;
 use super::layer::Layer;
+use super::verdict::{Evidence, Loss, Sign};
 use super::{Direction, PoolId};
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
@@ -26,8 +27,8 @@ const TEST_EVERY_SECS: (u64, u64) = (10, 15);
 /// Failed tests in a row after which a tunnel is given up.
 pub(crate) const MAX_FAILURES: u8 = 2;
 
-/// Lost tests among the latest eight after which a tunnel is given up, whatever came through it
-/// in between: a hop that drops half of everything must not live on the other half.
+/// Lost tests among the latest eight that count after which a tunnel is given up, whatever came
+/// through it in between: a hop that drops half of everything must not live on the other half.
 const MAX_LOST: u32 = 5;
 
 /// So many confirmations say more than a test.
@@ -64,9 +65,13 @@ pub(crate) struct Life {
     pub(crate) doubted: bool,
     /// For good: what still comes through it, late answers to tests among it, changes nothing.
     pub(crate) given_up: bool,
+    /// The latest test did not come back, whatever excuses it.
+    pub(crate) missed: bool,
+    /// Lost tests in a row that do not count.
+    pub(crate) spared: u8,
     /// When the latest test that was lost had left.
     lost_sent: Option<Instant>,
-    /// The latest eight tests, lost ones as 1.
+    /// The latest eight tests that count, lost ones as 1.
     lost: u8,
     /// Round trip of tests, through this tunnel and one of the other direction.
     pub(crate) rtt: Option<Duration>,
@@ -91,6 +96,8 @@ impl Life {
             failures: 0,
             doubted: false,
             given_up: false,
+            missed: false,
+            spared: 0,
             lost_sent: None,
             lost: 0,
             rtt: None,
@@ -123,6 +130,8 @@ impl Life {
     pub(crate) fn pass(&mut self, now: Instant, rtt: Duration, rng: &mut Rng) {
         self.failures = 0;
         self.doubted = false;
+        self.missed = false;
+        self.spared = 0;
         self.lost <<= 1;
         self.passed_at = Some(now);
         self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 3 + rtt) / 4));
@@ -138,16 +147,33 @@ impl Life {
         }
     }
 
-    /// A test that left at this time did not come back; `blamed`: nothing says that the tunnel
-    /// works all the same.
-    pub(crate) fn lose(&mut self, sent: Instant, blamed: bool) {
+    /// A test that left at this time did not come back. Another one is due at once.
+    pub(crate) fn lose(&mut self, now: Instant, sent: Instant, loss: Loss) {
+        self.missed = true;
+        self.next_test = now;
+        if loss == Loss::Spared {
+            self.spared = self.spared.saturating_add(1);
+            return;
+        }
         self.lost_sent = self.lost_sent.max(Some(sent));
         self.lost = self.lost << 1 | 1;
         if self.lost.count_ones() >= MAX_LOST {
             self.failures = MAX_FAILURES;
-        } else if blamed {
+        } else if loss == Loss::Blamed {
             self.failures = self.failures.saturating_add(1);
         }
+    }
+
+    const fn evidence(&self, sign: Sign) -> Evidence {
+        let doubt = if self.failures == 0 { self.missed as u8 } else { self.failures };
+        Evidence { sign, doubt, spared: self.spared }
+    }
+
+    /// Order of preference as the other tunnel of a test: above all one whose latest test came
+    /// back; then, for a `suspect`, one that is known to work, else one that is due itself.
+    pub(crate) fn partner_rank(&self, now: Instant, suspect: bool) -> (bool, Health, bool) {
+        let health = if suspect { self.health() } else { Health::New };
+        (self.missed, health, !suspect && self.next_test > now)
     }
 
     /// The next test is due after the usual time.
@@ -171,11 +197,29 @@ impl Life {
 /// Messages through a tunnel that somebody is to confirm, lately, and those that were confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Confirmations {
-    pub(crate) expected: u32,
-    pub(crate) seen: u32,
+    expected: u32,
+    seen: u32,
+    /// What left earlier does not count any more.
+    since: Option<Instant>,
 }
 
 impl Confirmations {
+    pub(crate) const fn expect(&mut self) {
+        self.expected = self.expected.saturating_add(1);
+    }
+
+    /// What left at this time was confirmed.
+    pub(crate) fn see(&mut self, sent: Instant) {
+        if Some(sent) > self.since {
+            self.seen = self.seen.saturating_add(1);
+        }
+    }
+
+    /// They excused a test that left at this time: the next one takes new ones.
+    pub(crate) const fn spend(&mut self, sent: Instant) {
+        *self = Self { expected: 0, seen: 0, since: Some(sent) };
+    }
+
     /// True when the tunnel carries what it is given: tests that are lost all the same came too
     /// late, behind our own traffic. Half of it would not do.
     pub(crate) const fn prove(&self) -> bool {
@@ -217,6 +261,19 @@ impl Outbound {
             confirmations: Confirmations::default(),
             layers: layers(asked),
         }
+    }
+
+    /// About a lost test that left at this time.
+    pub(crate) fn evidence(&self, sent: Instant) -> Evidence {
+        self.life.evidence(if self.life.passed_at > Some(sent) {
+            Sign::Works
+        } else if self.confirmations.prove() {
+            Sign::Proof
+        } else if self.heard > Some(sent) {
+            Sign::Confirmed
+        } else {
+            Sign::Nothing
+        })
     }
 
     /// Prepares a cell so that the hops' encryption leaves it plain at the endpoint.
@@ -261,6 +318,12 @@ impl Inbound {
         }
     }
 
+    /// About a lost test that left at this time.
+    pub(crate) fn evidence(&self, sent: Instant) -> Evidence {
+        let works = self.heard.max(self.life.passed_at) > Some(sent);
+        self.life.evidence(if works { Sign::Works } else { Sign::Nothing })
+    }
+
     /// The router that takes messages for this tunnel.
     pub(crate) fn gateway(&self, local: Hash) -> Hash {
         self.hops.first().copied().unwrap_or(local)
@@ -293,14 +356,14 @@ mod tests {
         let unix = UnixTime::from_secs(1_800_000_000);
         let mut life = Life::new(at(0), unix, Direction::Outbound, &mut rng);
         life.pass(at(1), Duration::from_millis(300), &mut rng);
-        life.lose(at(10), true);
+        life.lose(at(10), at(10), Loss::Blamed);
         life.confirm(at(9));
         assert_eq!(life.health(), Health::Suspect, "it may have broken since");
         life.confirm(at(11));
         assert_eq!(life.health(), Health::Tested);
         // Not even what is confirmed lets a tunnel live that loses most of its tests.
         for n in 2..6 {
-            life.lose(at(10 * n), true);
+            life.lose(at(10 * n), at(10 * n), Loss::Blamed);
             life.confirm(at(10 * n + 1));
             assert_eq!(life.health() == Health::Failed, n == 5, "{n}");
         }

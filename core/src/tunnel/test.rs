@@ -4,9 +4,11 @@
 //! inbound gateway sees what it is, and bound to the pool whose tunnels it tests.
 
 use super::once::{self, Once};
-use super::own::{Health, MAX_FAILURES};
+use super::own::{Health, Life};
 use super::pool::Doubt;
+use super::verdict::{Evidence, Loss, verdict};
 use super::{Clock, OutboundId, Outcome, PoolId, Tunnels};
+use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::i2np::{DeliveryStatus, Message, MessageType};
 use crate::wire::tunnel::Delivery;
@@ -57,7 +59,7 @@ impl Tunnels {
                 .get(&id)
                 .is_some_and(|t| t.life.next_test <= now && t.life.is_usable(now));
             if due {
-                let suspect = self.outbound.get(&id).is_some_and(|t| t.life.failures > 0);
+                let suspect = self.outbound.get(&id).is_some_and(|t| t.life.missed);
                 match self.partner_inbound(now, &inbound, suspect) {
                     Some(partner) => self.start_test(clock, pool, id, partner),
                     None => self.postpone_outbound(now, id),
@@ -70,7 +72,7 @@ impl Tunnels {
                 .get(&id)
                 .is_some_and(|t| t.life.next_test <= now && t.life.is_usable(now) && !t.hidden);
             if due {
-                let suspect = self.inbound.get(&id).is_some_and(|t| t.life.failures > 0);
+                let suspect = self.inbound.get(&id).is_some_and(|t| t.life.missed);
                 match self.partner_outbound(now, pool, suspect) {
                     Some(partner) => self.start_test(clock, pool, partner, id),
                     None => self.postpone_inbound(now, id),
@@ -79,20 +81,9 @@ impl Tunnels {
         }
     }
 
-    /// For a suspect, one that is known to work; otherwise one that is due itself.
     fn partner_inbound(&mut self, now: Instant, ids: &[u32], suspect: bool) -> Option<u32> {
-        let keys: Vec<(u32, (Health, bool))> = ids
-            .iter()
-            .filter_map(|id| {
-                let life = &self.inbound.get(id)?.life;
-                let not_due = !suspect && life.next_test > now;
-                let health = if suspect { life.health() } else { Health::New };
-                life.is_usable(now).then_some((*id, (health, not_due)))
-            })
-            .collect();
-        let best = keys.iter().map(|(_, key)| *key).min()?;
-        let best: Vec<u32> = keys.iter().filter(|(_, k)| *k == best).map(|(id, _)| *id).collect();
-        best.get(self.rng.index(best.len())).copied()
+        let lives = ids.iter().filter_map(|id| Some((*id, &self.inbound.get(id)?.life)));
+        partner(now, lives, suspect, &mut self.rng)
     }
 
     fn partner_outbound(
@@ -101,22 +92,9 @@ impl Tunnels {
         pool: PoolId,
         suspect: bool,
     ) -> Option<OutboundId> {
-        let keys: Vec<(OutboundId, (Health, bool))> = self
-            .pools
-            .get(&pool)?
-            .outbound
-            .iter()
-            .filter_map(|id| {
-                let life = &self.outbound.get(id)?.life;
-                let not_due = !suspect && life.next_test > now;
-                let health = if suspect { life.health() } else { Health::New };
-                life.is_usable(now).then_some((*id, (health, not_due)))
-            })
-            .collect();
-        let best = keys.iter().map(|(_, key)| *key).min()?;
-        let best: Vec<OutboundId> =
-            keys.iter().filter(|(_, k)| *k == best).map(|(id, _)| *id).collect();
-        best.get(self.rng.index(best.len())).copied()
+        let ids = self.pools.get(&pool)?.outbound.iter();
+        let lives = ids.filter_map(|id| Some((*id, &self.outbound.get(id)?.life)));
+        partner(now, lives, suspect, &mut self.rng)
     }
 
     fn postpone_outbound(&mut self, now: Instant, id: OutboundId) {
@@ -229,30 +207,23 @@ impl Tunnels {
         if let Some(pool) = self.pools.get_mut(&test.pool) {
             pool.stats.tests_failed += 1;
         }
-        let (o, i) = (self.outbound.get(&test.outbound), self.inbound.get(&test.inbound));
-        let before = (
-            o.map_or(MAX_FAILURES, |t| t.life.failures),
-            i.map_or(MAX_FAILURES, |t| t.life.failures),
-        );
-        // What came through after the test left excuses a tunnel and its hops; and where the other
-        // one is the likelier culprit, this one is only tested again.
-        let o_works = o.is_some_and(|t| t.heard.max(t.life.passed_at) > Some(test.sent));
-        let i_works = i.is_some_and(|t| t.heard.max(t.life.passed_at) > Some(test.sent));
-        let o_blamed = !o_works && (before.0 >= before.1 || i_works);
-        let i_blamed = !i_works && (before.1 >= before.0 || o_works);
+        let outbound = self.outbound.get(&test.outbound).map(|t| t.evidence(test.sent));
+        let inbound = self.inbound.get(&test.inbound).map(|t| t.evidence(test.sent));
+        let (of_outbound, of_inbound) =
+            verdict(outbound.unwrap_or(Evidence::GONE), inbound.unwrap_or(Evidence::GONE));
         let mut hops = Vec::new();
         if let Some(t) = self.outbound.get_mut(&test.outbound) {
-            if !t.confirmations.prove() {
-                t.life.lose(test.sent, o_blamed);
-                t.life.next_test = clock.now;
+            t.life.lose(clock.now, test.sent, of_outbound);
+            if of_outbound == Loss::Spared {
+                t.confirmations.spend(test.sent);
+            } else {
+                t.confirmations.age();
             }
-            t.confirmations.age();
-            hops.extend(t.hops.iter().copied().filter(|_| !o_works));
+            hops.extend(t.hops.iter().copied().filter(|_| of_outbound == Loss::Blamed));
         }
         if let Some(t) = self.inbound.get_mut(&test.inbound) {
-            t.life.lose(test.sent, i_blamed);
-            t.life.next_test = clock.now;
-            hops.extend(t.hops.iter().copied().filter(|_| !i_works));
+            t.life.lose(clock.now, test.sent, of_inbound);
+            hops.extend(t.hops.iter().copied().filter(|_| of_inbound == Loss::Blamed));
         }
         hops.sort_unstable();
         hops.dedup();
@@ -266,8 +237,7 @@ impl Tunnels {
             let hops = t.hops.clone();
             self.fail_outbound(clock, test.outbound, &hops);
         }
-        if before.1 < MAX_FAILURES
-            && let Some(t) = self.inbound.get(&test.inbound)
+        if let Some(t) = self.inbound.get(&test.inbound)
             && t.life.health() == Health::Failed
         {
             let hops = t.hops.clone();
@@ -279,4 +249,20 @@ impl Tunnels {
     pub(crate) fn drop_tests(&mut self, pool: PoolId) {
         self.tests.retain(|_, t| t.pool != pool);
     }
+}
+
+/// One of the best partners, by chance.
+fn partner<'a, T: Copy>(
+    now: Instant,
+    lives: impl Iterator<Item = (T, &'a Life)>,
+    suspect: bool,
+    rng: &mut Rng,
+) -> Option<T> {
+    let ranked: Vec<_> = lives
+        .filter(|(_, life)| life.is_usable(now))
+        .map(|(id, life)| (id, life.partner_rank(now, suspect)))
+        .collect();
+    let best = ranked.iter().map(|(_, rank)| *rank).min()?;
+    let best: Vec<T> = ranked.iter().filter(|(_, r)| *r == best).map(|(id, _)| *id).collect();
+    best.get(rng.index(best.len())).copied()
 }

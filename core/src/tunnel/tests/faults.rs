@@ -58,7 +58,7 @@ fn a_first_hop_that_cannot_be_reached_is_given_up_at_once() {
     let victim = tunnels.iter().find(|t| t.direction == Direction::Outbound).unwrap().hops[0];
     net.dead.insert(victim);
     let (now, unix) = (net.now, net.unix());
-    net.tunnels_mut(a).handle_unreachable(now, unix, victim);
+    net.tunnels_mut(a).handle_unreachable(now, unix, victim, true);
     let left = net.tunnels(a).tunnels(now);
     assert!(
         left.iter().filter(|t| t.direction == Direction::Outbound).all(|t| t.hops[0] != victim)
@@ -379,7 +379,7 @@ fn a_pool_that_lost_both_directions_at_once_does_not_wait_for_replies_through_th
         net.dead.extend([inbound, outbound]);
         // The one is known to be gone; the other one cannot be tested without it.
         let (now, unix) = (net.now, net.unix());
-        net.tunnels_mut(a).handle_unreachable(now, unix, outbound);
+        net.tunnels_mut(a).handle_unreachable(now, unix, outbound, true);
         net.drain(a);
         for seconds in 0.. {
             assert!(seconds <= 30, "seed {seed}: not healed");
@@ -514,37 +514,152 @@ fn nothing_that_a_peer_sends_panics_or_grows_without_bound() {
     assert!(tunnels.reassembly_bytes() == 0 && tunnels.transit.jobs == 0);
 }
 
-#[test]
-fn a_tunnel_that_carries_what_is_confirmed_outlives_tests_that_are_lost() {
-    // As many as are expected; half of them, as where a hop drops the others; none.
-    for (expected, confirmations) in [(2, 2), (4, 2), (2, 0)] {
-        let confirmed = expected == confirmations;
-        let mut net = Net::new(600, 10);
+/// A network, a router with tunnels in it, and an outbound one whose endpoint is in no other.
+fn net_with_lone_endpoint(seed: u64) -> (Net, Hash, OutboundId, Vec<Hash>) {
+    for n in 0.. {
+        let mut net = Net::new(seed + 1000 * n, 16);
         let a = net.hash(0);
         net.add_pool(a, EXPLORATORY, shape(2, 2));
         net.run_secs(20);
-        let (id, hops) = {
-            let (id, tunnel) = net.tunnels(a).outbound.first_key_value().unwrap();
-            (*id, tunnel.hops.clone())
-        };
-        net.take_reports(a);
+        let all = net.tunnels(a).tunnels(net.now);
+        let lone =
+            |t: &&own::Outbound| all.iter().filter(|o| o.hops.contains(&t.hops[1])).count() == 1;
+        let outbound = &net.tunnels(a).outbound;
+        if let Some((id, hops)) =
+            outbound.iter().find(|(_, t)| lone(t)).map(|(id, t)| (*id, t.hops.clone()))
+        {
+            net.take_reports(a);
+            return (net, a, id, hops);
+        }
+    }
+    unreachable!()
+}
+
+/// How many of these inbound tunnels were given up.
+fn given_up(net: &Net, router: Hash, ids: &[u32]) -> usize {
+    let lost = |id: &&u32| net.tunnels(router).inbound.get(id).is_none_or(|t| t.life.given_up);
+    ids.iter().filter(lost).count()
+}
+
+/// A second in which `expected` messages leave through a tunnel and some of them are confirmed.
+fn traffic(net: &mut Net, router: Hash, id: OutboundId, expected: u32, confirmed: u32) {
+    net.run_secs(1);
+    let now = net.now;
+    let tunnels = net.tunnels_mut(router);
+    for _ in 0..expected {
+        tunnels.expect(id);
+    }
+    for _ in 0..confirmed {
+        tunnels.confirm(id, now);
+    }
+}
+
+#[test]
+fn a_tunnel_that_carries_what_is_confirmed_outlives_a_few_lost_tests() {
+    // Nothing is confirmed; half, as where a hop drops the others; all.
+    let lived = [(2, 0), (4, 2), (2, 2)].map(|(expected, confirmed)| {
+        let (mut net, a, id, hops) = net_with_lone_endpoint(600);
         // As if its tests came too late: from here on nothing comes back.
         net.droppers.insert(hops[1], 100);
-        for _ in 0..60 {
+        let mut seconds = 0;
+        while net.tunnels(a).outbound.contains_key(&id) {
+            traffic(&mut net, a, id, expected, confirmed);
+            seconds += 1;
+        }
+        seconds
+    });
+    assert!(lived[0] + 5 <= lived[1] && lived[1] + 5 <= lived[2], "{lived:?}");
+}
+
+#[test]
+fn past_traffic_does_not_keep_a_dead_tunnel_nor_kill_others() {
+    for seed in 0..8 {
+        let (mut net, a, id, hops) = net_with_lone_endpoint(700 + seed);
+        for _ in 0..20 {
+            traffic(&mut net, a, id, 150, 150);
+        }
+        // The upload is over, and a hop of the tunnel goes.
+        net.dead.insert(hops[1]);
+        let inbound: Vec<u32> = net.tunnels(a).inbound.keys().copied().collect();
+        let mut seconds = 0;
+        while net.tunnels(a).outbound.contains_key(&id) {
             net.run_secs(1);
-            let now = net.now;
-            for _ in 0..expected {
-                net.tunnels_mut(a).expect(id);
-            }
-            for _ in 0..confirmations {
-                net.tunnels_mut(a).confirm(id, now);
+            seconds += 1;
+        }
+        assert!(seconds <= 30, "seed {seed}: {seconds} s");
+        assert_eq!(given_up(&net, a, &inbound), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_serves_only_one_remote_is_found_out_and_nobody_else_pays() {
+    // Served well; enough for a sign of life.
+    for (confirmed, seed) in (0..8).flat_map(|seed| [(3, seed), (1, seed)]) {
+        let (mut net, a, id, hops) = net_with_lone_endpoint(800 + seed);
+        let inbound: Vec<u32> = net.tunnels(a).inbound.keys().copied().collect();
+        net.droppers.insert(hops[1], 100);
+        let mut seconds = 0;
+        while net.tunnels(a).outbound.contains_key(&id) {
+            traffic(&mut net, a, id, confirmed, confirmed);
+            seconds += 1;
+        }
+        assert!(seconds <= 60, "seed {seed}: {seconds} s");
+        assert_eq!(given_up(&net, a, &inbound), 0, "seed {seed}");
+        for (peer, outcome) in net.take_reports(a) {
+            if matches!(outcome, Outcome::TestFailed { .. } | Outcome::TestLost { .. }) {
+                assert!(hops.contains(&peer), "seed {seed}: {outcome:?}");
             }
         }
-        assert_eq!(net.tunnels(a).outbound.contains_key(&id), confirmed);
-        let blamed = net.take_reports(a).iter().any(|(peer, outcome)| {
-            *peer == hops[0] && matches!(outcome, Outcome::TestFailed { .. })
-        });
-        assert_eq!(blamed, !confirmed, "{confirmations} of {expected}");
+    }
+}
+
+#[test]
+fn an_inbound_tunnel_that_dies_is_found_out_while_all_outbound_ones_are_busy() {
+    for seed in 0..8 {
+        let mut net = Net::new(900 + seed, 10);
+        let a = net.hash(0);
+        net.add_pool(a, EXPLORATORY, shape(2, 2));
+        net.run_secs(20);
+        let busy: Vec<OutboundId> = net.tunnels(a).outbound.keys().copied().collect();
+        let used =
+            |net: &Net, hop: &Hash| net.tunnels(a).outbound.values().any(|t| t.hops.contains(hop));
+        // One that is in no outbound tunnel.
+        let Some((id, gone)) =
+            net.tunnels(a).inbound.iter().find_map(|(id, t)| {
+                t.hops.iter().find(|hop| !used(&net, hop)).map(|hop| (*id, *hop))
+            })
+        else {
+            continue;
+        };
+        net.dead.insert(gone);
+        let mut seconds = 0;
+        while net.tunnels(a).inbound.get(&id).is_some_and(|t| !t.life.given_up) {
+            for via in &busy {
+                let now = net.now;
+                for _ in 0..3 {
+                    net.tunnels_mut(a).expect(*via);
+                    net.tunnels_mut(a).confirm(*via, now);
+                }
+            }
+            net.run_secs(1);
+            seconds += 1;
+        }
+        assert!(seconds <= 35, "seed {seed}: {seconds} s");
+        let kept = busy.iter().filter(|id| net.tunnels(a).outbound.contains_key(id)).count();
+        assert_eq!(kept, 2, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_first_hop_that_we_could_not_reach_for_our_own_fault_is_not_blamed() {
+    for blame in [true, false] {
+        let (mut net, a, id, hops) = net_with_lone_endpoint(202);
+        let (now, unix) = (net.now, net.unix());
+        net.tunnels_mut(a).handle_unreachable(now, unix, hops[0], blame);
+        assert!(!net.tunnels(a).outbound.contains_key(&id));
+        net.drain(a);
+        let reported = net.take_reports(a).contains(&(hops[0], Outcome::TestFailed { hops: 1 }));
+        assert_eq!(reported, blame);
     }
 }
 
