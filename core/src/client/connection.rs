@@ -82,7 +82,7 @@ impl Connection {
         }
     }
 
-    /// The router stops: nothing new is begun, and what is under way may end soon.
+    /// The router stops: nothing new is begun, and what is under way may end by itself.
     pub fn shut_down(&mut self, now: Instant) {
         each!(self, m => m.shut_down(now));
     }

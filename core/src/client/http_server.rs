@@ -263,13 +263,12 @@ impl HttpServer {
         taken
     }
 
-    /// The router stops: nothing new is begun, and what is under way may end soon.
+    /// The router stops: nothing new is begun, and what is under way may end by itself.
     pub fn shut_down(&mut self, now: Instant) {
         self.stopping = true;
-        match &mut self.phase {
+        match &self.phase {
             Phase::Head => self.close(false),
-            Phase::Tunnel(pipe) => pipe.shut_down(),
-            Phase::Exchange { .. } | Phase::Closing { .. } | Phase::Done => {}
+            Phase::Tunnel(_) | Phase::Exchange { .. } | Phase::Closing { .. } | Phase::Done => {}
         }
         self.settle(now, true);
     }

@@ -59,12 +59,6 @@ impl Pipe {
         self.to_stream.clear();
     }
 
-    /// Neither side is heard any more; what waits still goes.
-    pub(crate) const fn shut_down(&mut self) {
-        self.local.closed = true;
-        self.stream.closed = true;
-    }
-
     /// Bytes of the stream worth offering now: 0, or much.
     pub(crate) const fn stream_room(&self) -> usize {
         self.to_local.room()

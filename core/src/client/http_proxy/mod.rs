@@ -270,11 +270,11 @@ impl HttpProxy {
         self.settle(now, true);
     }
 
-    /// The router stops: nothing new is begun, and what is under way may end soon.
+    /// The router stops: nothing new is begun, and what is under way may end by itself.
     pub fn shut_down(&mut self, now: Instant) {
         self.stopping = true;
         let opened = self.upstream.as_ref().is_some_and(|up| up.opened);
-        match &mut self.phase {
+        match &self.phase {
             Phase::Head => self.close(false),
             Phase::Exchange { .. } if opened => {}
             Phase::Exchange { .. } | Phase::Connecting => {
@@ -283,8 +283,7 @@ impl HttpProxy {
             Phase::Naming(_) | Phase::Form { .. } | Phase::Learning { .. } => {
                 self.refuse(Problem::Stream(Failure::ShuttingDown), None, false);
             }
-            Phase::Tunnel(pipe) => pipe.shut_down(),
-            Phase::Closing { .. } | Phase::Done => {}
+            Phase::Tunnel(_) | Phase::Closing { .. } | Phase::Done => {}
         }
         self.settle(now, true);
     }

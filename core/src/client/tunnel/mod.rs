@@ -171,11 +171,11 @@ impl Tunnel {
         taken
     }
 
-    /// The router stops: nothing new is begun, and what is under way may end soon.
+    /// The router stops: nothing new is begun. A tunnel under way runs on, since an end that the
+    /// two sides did not make would look like theirs; the owner breaks it off when it takes too
+    /// long.
     pub fn shut_down(&mut self, now: Instant) {
-        if self.local_open {
-            self.pipe.shut_down();
-        } else {
+        if !self.local_open {
             self.end(!self.pipe.is_stream_failed());
         }
         self.settle(now);

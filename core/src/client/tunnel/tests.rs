@@ -195,19 +195,18 @@ fn bytes_arrive_whole_through_small_rooms_and_buffers_stay_bounded() {
 }
 
 #[test]
-fn a_shutdown_sends_what_waits_and_closes_both_sides() {
+fn a_shutdown_lets_a_tunnel_end_by_itself_and_ends_none_in_good_order() {
     let mut rig = client();
-    rig.opens(0);
-    (rig.local_reads, rig.streams_read) = (false, false);
-    rig.say("up").hears(0, "down").shuts_down();
-    assert_eq!(rig.local_closed, None);
-    (rig.local_reads, rig.streams_read) = (true, true);
-    rig.drain();
-    assert_eq!((rig.heard().as_str(), rig.sent(0).as_str()), ("down", "up"));
+    rig.opens(0).hears(0, "half of ").shuts_down();
+    assert!(!rig.local_finished && !rig.stream(0).finished);
+    rig.say("go on").hears(0, "a file").remote_closes(0).hang_up();
+    assert_eq!((rig.heard().as_str(), rig.sent(0).as_str()), ("half of a file", "go on"));
     assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(false), Some(false)));
-    let mut rig = server();
-    rig.connected().say("up").shuts_down();
-    assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(false), Some(false)));
+    // Broken off by the owner.
+    for mut rig in [client(), server()] {
+        rig.connected().hears(0, "half of ").shuts_down().fails(0, Failure::ShuttingDown);
+        assert_eq!((rig.local_closed, rig.local_finished), (Some(true), false));
+    }
     let mut rig = server();
     rig.shuts_down();
     assert_eq!((rig.local_closed, rig.stream(0).closed), (Some(true), Some(true)));

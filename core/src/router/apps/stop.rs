@@ -13,7 +13,8 @@ impl Apps {
         self.conns.is_empty() && self.apps.iter().all(|a| a.streams.is_empty())
     }
 
-    /// From now on nothing new is taken; machines come to an end as soon as they can.
+    /// From now on nothing new is taken; machines come to an end by themselves, if they
+    /// can.
     pub(in crate::router) fn shut_down(&mut self, now: Instant) {
         self.stopping = true;
         let waiting: Vec<(ConnId, Slot)> = self

@@ -272,6 +272,36 @@ fn a_shutdown_ends_what_is_idle_says_why_to_who_waits_and_takes_nothing_new() {
 }
 
 #[test]
+fn a_tunnel_runs_on_while_we_stop_and_is_then_reset_on_both_sides() {
+    let mut apps = apps();
+    let now = Instant::ZERO;
+    let conn = accept(&mut apps, now, 1, Listener::Client(0));
+    tunnels(&mut apps, now, CLIENT);
+    apps.handle_lease_set(now, UNIX, CLIENT, lease_set(100, 4, 32));
+    apps.settle(now, UNIX);
+    while apps.poll_action().is_some() {}
+    let id = apps.conns[&conn].streams[&Slot(0)].id.expect("a stream");
+    apps.shut_down(now);
+    apps.settle(now, UNIX);
+    assert!(apps.apps[CLIENT].streams.writable(id) > 0, "our direction is open");
+    let ends = |apps: &mut Apps| {
+        let mut ends = Vec::new();
+        while let Some(action) = apps.poll_action() {
+            match action {
+                AppAction::Effect(Action::ShutdownWrite(_)) => ends.push(false),
+                AppAction::Effect(Action::Close { abort, .. }) => ends.push(abort),
+                _ => {}
+            }
+        }
+        ends
+    };
+    assert_eq!(ends(&mut apps), []);
+    apps.break_off(now);
+    assert_eq!(ends(&mut apps), [true]);
+    assert!(apps.apps[CLIENT].streams.info(id).is_none() && apps.conns.is_empty());
+}
+
+#[test]
 fn our_services_are_named_when_their_keys_are_stored_and_not_before() {
     let mut config = Config::default();
     config.servers.push(Server::new("one", SocketAddr::from(([127, 0, 0, 1], 80))));

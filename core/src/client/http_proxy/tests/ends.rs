@@ -265,5 +265,8 @@ fn a_shutdown_closes_idle_connections_finishes_answers_and_explains_itself() {
     assert_eq!((status(&late.heard()), late.local_closed), (503, Some(false)));
     let mut tunnel = proxy();
     tunnel.say("CONNECT a.i2p:443 HTTP/1.1\r\n\r\n").opens(0).hears(0, "x").shuts_down();
-    assert_eq!((tunnel.local_closed, tunnel.stream(0).closed), (Some(false), Some(false)));
+    assert!(tunnel.local_closed.is_none() && tunnel.stream(0).closed.is_none());
+    tunnel.hears(0, "y").fails(0, Failure::ShuttingDown);
+    assert!(tunnel.heard().ends_with("\r\n\r\nxy") && !tunnel.local_finished);
+    assert_eq!(tunnel.local_closed, Some(true));
 }
