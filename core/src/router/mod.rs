@@ -465,20 +465,19 @@ impl Router {
         }
     }
 
-    /// Tells the user the addresses of our services. With the first input, for by then all that the
-    /// making of the router asked for is done: an address whose keys were not stored would be lost
-    /// with the next start.
+    /// Names our services to the user, and to who debugs their addresses too: together they would
+    /// tell whose they are. With the first input, for by then all that the making of the router
+    /// asked for is done: an address whose keys were not stored would be lost with the next start.
     fn introduce(&mut self) {
         if self.introduced || !self.actions.is_empty() {
             return;
         }
         self.introduced = true;
         for app in self.apps.all() {
-            let b32 = app.destination.identity().b32_address();
-            match app.kind {
-                Kind::Server { .. } => log::info!("{}: {b32}", app.name),
-                Kind::HttpProxy { .. } | Kind::Client { .. } => log::debug!("{}: {b32}", app.name),
+            if let Kind::Server { .. } = app.kind {
+                log::info!("site {}", app.name);
             }
+            log::debug!("{}: {}", app.name, app.destination.identity().b32_address());
         }
     }
 

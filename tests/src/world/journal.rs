@@ -55,7 +55,7 @@ impl Log for Journal {
         if SHOWN.get().is_none_or(|shown| level <= *shown) {
             eprintln!("{line}");
         }
-        if level == Level::Error || (level <= Level::Info && tells_too_much(target, &line)) {
+        if level == Level::Error || (level <= Level::Info && tells_too_much(&line)) {
             ERROR.set(Some(line));
         }
     }
@@ -63,13 +63,13 @@ impl Log for Journal {
     fn flush(&self) {}
 }
 
-/// Hashes as they are written for people, addresses of other nodes, and destinations, save for our
-/// own services, whose names the user has to know.
-fn tells_too_much(target: &str, line: &str) -> bool {
+/// Hashes as they are written for people, addresses of other nodes, and destinations, our own
+/// too.
+fn tells_too_much(line: &str) -> bool {
     let hex = |word: &str| word.len() == 8 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let long = |word: &str| word.len() >= 40 || hex(word);
-    let own = target == "router" && line.ends_with(".b32.i2p");
     let words = || line.split([' ', ',', ':', '(', ')']);
-    !own && (line.contains(".b32.i2p") || words().any(long))
+    line.contains(".b32.i2p")
+        || words().any(long)
         || words().any(|word| word.ends_with(".0.1") && word != "127.0.0.1")
 }
