@@ -8,9 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Pause when descriptors run out: others must close first.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Pause between warnings about that.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Binds them, and fills in the port of NTCP2 where any will do.
 pub(crate) async fn bind(config: &mut Config) -> Result<Vec<(Listener, TcpListener)>, Error> {
@@ -49,6 +52,7 @@ pub(crate) async fn accept(
     socket: TcpListener,
     happened: mpsc::Sender<Happened>,
 ) {
+    let mut warnings = Warnings::default();
     loop {
         match socket.accept().await {
             Ok((stream, remote)) => {
@@ -57,9 +61,40 @@ pub(crate) async fn accept(
                 }
             }
             Err(e) => {
-                log::warn!("cannot accept streams for the moment: {e}");
+                if warnings.is_due(Instant::now()) {
+                    log::warn!("cannot accept streams for the moment: {e}");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// When to say again what goes on happening.
+#[derive(Default)]
+struct Warnings {
+    last: Option<Instant>,
+}
+
+impl Warnings {
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.last.is_none_or(|last| now.duration_since(last) >= QUIET);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lasting_shortage_is_told_once_a_minute() {
+        let mut warnings = Warnings::default();
+        let start = Instant::now();
+        let told = (0..1800).filter(|n| warnings.is_due(start + PAUSE * *n)).count();
+        assert_eq!(told, 3);
     }
 }
