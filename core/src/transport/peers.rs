@@ -29,8 +29,17 @@ const CROSSING: Duration = Duration::from_secs(10);
 const RETIREMENT: Duration = Duration::from_secs(5);
 /// Failures say something of others only while we hear somebody: this long ago at most.
 const HEARD_LATELY: Duration = Duration::from_secs(10);
-/// After so many failed dials in a row they say more of us than of the peers.
-const MANY_FAILED: u32 = 8;
+/// When dials of so many peers failed within this time and none did not, that says more of us than
+/// of the peers.
+const MANY_FAILED: usize = 8;
+const FAILED_LATELY: Duration = Duration::from_secs(120);
+/// Peers that came to us have so much of the sessions at most: the rest is left for dialling.
+const INBOUND_PART: (usize, usize) = (3, 4);
+/// When they have it, one that carried no message for so long gives way to a new one.
+const IDLE: Duration = Duration::from_secs(30);
+/// Sessions from one place, for peers that came to us. A place is an address that they publish, or
+/// an IPv4 /24 or IPv6 /64 for those that publish none and could come in any number.
+const MAX_PER_PLACE: usize = 8;
 /// Under a bandwidth limit sessions take turns, and each may send so much: a frame.
 const QUANTUM: usize = 16 * 1024;
 /// Our renewed RouterInfo is sent to all peers over this time; one with new addresses or
@@ -83,8 +92,8 @@ pub(crate) enum NotDialled {
 pub(crate) struct PeersConfig {
     pub(crate) local: Arc<ntcp2::Local>,
     pub(crate) allow_local: bool,
-    /// Sessions in all, dials included; beyond it inbound ones are refused and none is dialled.
-    /// Strangers come on top, a quarter at most.
+    /// Sessions in all, dials included; beyond it none is dialled. Inbound ones have three quarters
+    /// of it at most; strangers come on top, a quarter.
     pub(crate) sessions: usize,
     pub(crate) bandwidth_in: u64,
     pub(crate) bandwidth_out: u64,
@@ -110,8 +119,8 @@ pub(crate) struct Peers {
     starved_writes: VecDeque<ConnId>,
     /// When an established session brought something.
     heard: Option<Instant>,
-    /// Dials that failed since one did not.
-    failed_in_row: u32,
+    /// When a dial succeeded.
+    reached: Option<Instant>,
     opener: Opener,
     /// Goodbye was said.
     closing: bool,
@@ -146,6 +155,10 @@ struct Link {
     inbound: bool,
     stage: Stage,
     up_at: Option<Instant>,
+    /// When it carried a message.
+    used: Instant,
+    /// Where it came from, if it is up and inbound.
+    place: Option<Place>,
     /// When it ends because another session took over.
     retire_at: Option<Instant>,
     /// When the peer gets our RouterInfo anew.
@@ -188,7 +201,7 @@ impl Peers {
             starved_reads: BTreeSet::new(),
             starved_writes: VecDeque::new(),
             heard: None,
-            failed_in_row: 0,
+            reached: None,
             opener,
             closing: false,
             bytes: Traffic::default(),
@@ -247,6 +260,44 @@ impl Peers {
         self.links.values().filter(|l| !l.is_stranger()).count()
     }
 
+    /// A new inbound session may be had, if need be in place of an idle one.
+    fn has_inbound_room(&self, now: Instant) -> bool {
+        self.has_free_inbound() || self.idle_inbound(now).is_some()
+    }
+
+    fn has_free_inbound(&self) -> bool {
+        let (part, of) = INBOUND_PART;
+        let most = (self.config.sessions.saturating_mul(part) / of).max(1);
+        let inbound = self.links.values().filter(|l| l.place.is_some()).count();
+        inbound < most && self.sessions() < self.config.sessions
+    }
+
+    /// The inbound session that carried nothing for the longest time, if that is long.
+    fn idle_inbound(&self, now: Instant) -> Option<ConnId> {
+        self.links
+            .iter()
+            .filter(|(_, l)| l.place.is_some() && now.saturating_since(l.used) > IDLE)
+            .min_by_key(|(_, l)| l.used)
+            .map(|(conn, _)| *conn)
+    }
+
+    /// Makes room for an inbound session; says whether there is some.
+    fn make_inbound_room(&mut self, now: Instant, place: Place) -> bool {
+        let here = self.links.values().filter(|l| l.place == Some(place)).count();
+        if !self.config.allow_local && here >= MAX_PER_PLACE {
+            return false;
+        }
+        if self.has_free_inbound() {
+            return true;
+        }
+        let Some(idle) = self.idle_inbound(now) else { return false };
+        if let Some(link) = self.links.get_mut(&idle) {
+            link.session.close(Reason::Idle);
+        }
+        self.after(now, idle);
+        true
+    }
+
     /// A stream was accepted.
     pub(crate) fn handle_accepted(&mut self, now: Instant, conn: ConnId, remote: SocketAddr) {
         let unproven = self.links.values().filter(|l| l.is_stranger());
@@ -257,15 +308,13 @@ impl Peers {
             near += usize::from(self::prefix(link.remote.ip()) == prefix);
         }
         let crowded = !self.config.allow_local && near >= MAX_UNPROVEN_PER_PREFIX;
-        let sessions = self.links.len() - all;
         let most = MAX_UNPROVEN.min((self.config.sessions / UNPROVEN_PART).max(1));
-        let full = sessions >= self.config.sessions || all >= most;
-        if full || crowded || self.closing {
+        if all >= most || crowded || self.closing || !self.has_inbound_room(now) {
             self.actions.push_back(PeerAction::Close { conn, abort: true });
             return;
         }
         let session = Session::accept(now, self.config.local.clone(), self.rng.fork("inbound"));
-        let link = Link::new(session, None, remote, Stage::Greeting);
+        let link = Link::new(session, None, remote, Stage::Greeting, now);
         self.links.insert(conn, link);
         self.update(conn);
     }
@@ -384,7 +433,7 @@ impl Peers {
         let session = Session::connect(now, self.config.local.clone(), own, to, rng);
         let conn = self.opener.open();
         self.by_peer.insert(peer, conn);
-        self.links.insert(conn, Link::new(session, Some(peer), remote, Stage::Dialling));
+        self.links.insert(conn, Link::new(session, Some(peer), remote, Stage::Dialling, now));
         self.actions.push_back(PeerAction::Connect { conn, remote });
         self.update(conn);
         Ok(())
@@ -401,6 +450,7 @@ impl Peers {
     ) -> Result<(), Message> {
         let Some(conn) = self.by_peer.get(to).copied() else { return Err(message) };
         let Some(link) = self.links.get_mut(&conn) else { return Err(message) };
+        link.used = now;
         if let Err(full) = link.session.queue(now, message, priority) {
             log::trace!("not queued to {to:?}: {full}");
         }
@@ -496,7 +546,10 @@ impl Peers {
             match event {
                 SessionEvent::Established { peer, skew } => self.established(now, conn, peer, skew),
                 SessionEvent::Message(message) => {
-                    if let Some(from) = self.links.get(&conn).and_then(|l| l.peer) {
+                    if let Some(link) = self.links.get_mut(&conn)
+                        && let Some(from) = link.peer
+                    {
+                        link.used = now;
                         self.events.push_back(PeerEvent::Message { from, message });
                     }
                 }
@@ -522,8 +575,13 @@ impl Peers {
             link.session.close(Reason::Banned);
             return;
         }
-        let inbound = link.inbound;
-        if inbound && self.sessions() >= self.config.sessions {
+        let place = match &peer {
+            Peer::Inbound { info, .. } => Some(Place::of(link.remote.ip(), info)),
+            Peer::Outbound(_) => None,
+        };
+        if let Some(place) = place
+            && !self.make_inbound_room(now, place)
+        {
             log::debug!("no room for a session with {hash:?}");
             if let Some(link) = self.links.get_mut(&conn) {
                 link.session.close(Reason::Normal);
@@ -533,9 +591,11 @@ impl Peers {
         let Some(link) = self.links.get_mut(&conn) else { return };
         link.stage = Stage::Up;
         link.up_at = Some(now);
+        link.used = now;
+        link.place = place;
         self.heard = Some(now);
-        if !inbound {
-            self.failed_in_row = 0;
+        if !link.inbound {
+            self.reached = Some(now);
         }
         link.peer = Some(hash);
         let dialled = !link.inbound;
@@ -592,6 +652,7 @@ impl Peers {
     fn closed(&mut self, now: Instant, conn: ConnId, result: Result<Reason, SessionError>) {
         let Some(link) = self.links.get_mut(&conn) else { return };
         let was = core::mem::replace(&mut link.stage, Stage::Closing);
+        link.place = None;
         let peer = link.peer.filter(|p| self.by_peer.get(p) == Some(&conn));
         if let Some(peer) = peer {
             self.by_peer.remove(&peer);
@@ -600,8 +661,7 @@ impl Peers {
                 Stage::Up => self.events.push_back(PeerEvent::Down { peer }),
                 Stage::Dialling | Stage::Greeting => {
                     self.remember_failure(now, peer);
-                    self.failed_in_row = self.failed_in_row.saturating_add(1);
-                    let blame = !self.is_offline(now) && self.failed_in_row < MANY_FAILED;
+                    let blame = !self.is_offline(now) && self.failed_in_row(now) < MANY_FAILED;
                     self.events.push_back(PeerEvent::Unreachable { peer, blame });
                 }
                 Stage::Closing => {}
@@ -628,6 +688,14 @@ impl Peers {
     pub(crate) fn is_offline(&self, now: Instant) -> bool {
         let lately = |at| now.saturating_since(at) < HEARD_LATELY;
         !(self.heard.is_some_and(lately) && self.links.values().any(|l| l.stage == Stage::Up))
+    }
+
+    /// Peers that we failed to reach lately, and since we reached one.
+    fn failed_in_row(&self, now: Instant) -> usize {
+        let counts = |at: Instant| {
+            now.saturating_since(at) < FAILED_LATELY && self.reached.is_none_or(|r| r < at)
+        };
+        self.failed.values().filter(|at| counts(**at)).count()
     }
 
     fn remember_failure(&mut self, now: Instant, peer: Hash) {
@@ -681,7 +749,13 @@ impl Link {
         self.inbound && self.stage == Stage::Greeting
     }
 
-    const fn new(session: Session, peer: Option<Hash>, remote: SocketAddr, stage: Stage) -> Self {
+    const fn new(
+        session: Session,
+        peer: Option<Hash>,
+        remote: SocketAddr,
+        stage: Stage,
+        now: Instant,
+    ) -> Self {
         let inbound = peer.is_none();
         Self {
             session,
@@ -690,6 +764,8 @@ impl Link {
             inbound,
             stage,
             up_at: None,
+            used: now,
+            place: None,
             retire_at: None,
             inform_at: None,
             timer: None,
@@ -700,7 +776,29 @@ impl Link {
     }
 }
 
-/// What counts as one place: an IPv4 address, an IPv6 /64.
+/// Where an inbound session comes from, and whether its peer publishes that address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    published: bool,
+    prefix: u128,
+}
+
+impl Place {
+    fn of(ip: IpAddr, info: &RouterInfo) -> Self {
+        let ip = ip.to_canonical();
+        let published = info
+            .ntcp2_addresses()
+            .filter_map(|address| address.host)
+            .any(|host| host.is_ipv4() == ip.is_ipv4());
+        let prefix = match ip {
+            IpAddr::V4(v4) if !published => u128::from(u32::from(v4) >> 8 << 8),
+            IpAddr::V4(_) | IpAddr::V6(_) => prefix(ip),
+        };
+        Self { published, prefix }
+    }
+}
+
+/// What counts as one address: an IPv4 address, an IPv6 /64.
 fn prefix(ip: IpAddr) -> u128 {
     match ip.to_canonical() {
         IpAddr::V4(v4) => u128::from(u32::from(v4)),

@@ -9,7 +9,7 @@ use crate::wire::i2np::MessageType;
 use crate::wire::identity::Identity;
 use crate::wire::mapping::Mapping;
 use crate::wire::router_info::{RouterAddress, Style};
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 
 const UNIX: UnixTime = UnixTime::from_secs(1_800_000_000);
 const LATENCY: Duration = Duration::from_millis(20);
@@ -47,6 +47,17 @@ fn side(seed: u64) -> Side {
 }
 
 fn side_with(seed: u64, sessions: usize, bandwidth_out: u64, published: UnixTime) -> Side {
+    side_at(Some(alloc::format!("11.{seed}.0.1")), seed, sessions, bandwidth_out, published)
+}
+
+/// Without a host: somebody who cannot be dialled.
+fn side_at(
+    host: Option<String>,
+    seed: u64,
+    sessions: usize,
+    bandwidth_out: u64,
+    published: UnixTime,
+) -> Side {
     let mut rng = Rng::new(&Seed::from_number(seed));
     let signing = SigningKey::generate(&mut rng);
     let key = PrivateKey::generate(&mut rng).public();
@@ -60,13 +71,14 @@ fn side_with(seed: u64, sessions: usize, bandwidth_out: u64, published: UnixTime
     let iv = [seed as u8; 16];
     let mut options = Mapping::new();
     let address = [
-        ("host", alloc::format!("11.{seed}.0.1")),
+        ("host", host.clone().unwrap_or_default()),
         ("port", "1".to_string()),
         ("i", base64::encode(&iv)),
         ("s", base64::encode(&static_key.public().0)),
         ("v", "2".to_string()),
     ];
-    for (key, value) in &address {
+    let hidden = if host.is_none() { 3 } else { 0 };
+    for (key, value) in address.iter().skip(hidden) {
         options.insert(key, value).unwrap();
     }
     let address = RouterAddress { cost: 3, style: Style::Ntcp2, options };
@@ -149,8 +161,11 @@ impl Pair {
     fn happen(&mut self, n: usize, what: What) {
         let now = self.now;
         let unix = UNIX + now.saturating_since(Instant::ZERO);
-        let host = |side: &Side| side.info.ntcp2().unwrap().host.unwrap();
-        let hosts: Vec<SocketAddr> = self.sides.iter().map(host).collect();
+        let host = |(n, side): (usize, &Side)| {
+            let behind_one_gate = SocketAddr::from(([99, 0, 0, n as u8], 1));
+            side.info.ntcp2().and_then(|a| a.host).unwrap_or(behind_one_gate)
+        };
+        let hosts: Vec<SocketAddr> = self.sides.iter().enumerate().map(host).collect();
         let side = &mut self.sides[n];
         match what {
             What::Dialled(from, far) => {
@@ -185,7 +200,7 @@ impl Pair {
         while let Some(action) = self.sides[n].peers.poll_action() {
             match action {
                 PeerAction::Connect { conn, remote } => {
-                    let at = |s: &Side| s.info.ntcp2().unwrap().host == Some(remote);
+                    let at = |s: &Side| s.info.ntcp2().and_then(|a| a.host) == Some(remote);
                     match self.sides.iter().position(at) {
                         Some(to) => self.push(to, What::Dialled(n, conn)),
                         None => self.push(n, What::Gone(conn, true)),
@@ -334,6 +349,82 @@ fn strangers_take_no_room_from_dialling() {
         assert_eq!(hub.peers.dial(now, &side(n).info), Ok(()));
     }
     assert_eq!(hub.peers.dial(now, &side(30).info), Err(NotDialled::NoRoom));
+}
+
+#[test]
+fn inbound_sessions_leave_room_to_dial_and_idle_ones_give_way() {
+    let hub = side_with(80, 8, 1 << 20, UNIX);
+    let mut pair = Pair::of(core::iter::once(hub).chain((81..95).map(side)).collect());
+    let inbound = |pair: &Pair| pair.sides[0].peers.counts().inbound;
+    let is_up = |pair: &Pair, n: usize| {
+        let peer = pair.sides[n].info.hash();
+        pair.sides[0].peers.is_connected(&peer)
+    };
+    for n in 1..9 {
+        pair.send_to(n, 0, 1, 9);
+        pair.run(Duration::from_secs(1));
+    }
+    assert_eq!(inbound(&pair), 6, "three quarters");
+    for n in 9..11 {
+        pair.send_to(0, n, 1, 9);
+    }
+    pair.run(Duration::from_secs(1));
+    let counts = pair.sides[0].peers.counts();
+    assert_eq!((counts.inbound, counts.outbound), (6, 2));
+    // Two of them are used, one way or the other. The longest idle one is the third.
+    for id in 2..42 {
+        pair.send_to(1, 0, id, 9);
+        pair.send_to(0, 2, id, 9);
+        pair.run(Duration::from_secs(1));
+    }
+    pair.send_to(11, 0, 50, 9);
+    pair.run(Duration::from_secs(1));
+    assert_eq!((inbound(&pair), is_up(&pair, 3), is_up(&pair, 11)), (6, false, true));
+    for n in 12..15 {
+        pair.send_to(n, 0, 51, 9);
+        pair.run(Duration::from_secs(1));
+    }
+    // All that are left are in use.
+    assert!([1, 2, 11, 12, 13, 14].into_iter().all(|n| is_up(&pair, n)));
+    pair.send_to(4, 0, 52, 9);
+    pair.run(Duration::from_secs(1));
+    assert_eq!((inbound(&pair), is_up(&pair, 4)), (6, false));
+}
+
+#[test]
+fn peers_that_publish_no_address_take_little_room_from_one_place() {
+    let hub = side_with(80, 100, 1 << 20, UNIX);
+    let hidden = (81..95).map(|n| side_at(None, n, 100, 1 << 20, UNIX));
+    let mut pair = Pair::of(core::iter::once(hub).chain(hidden).chain([side(96)]).collect());
+    for n in 1..16 {
+        pair.send_to(n, 0, 1, 9);
+        pair.run(Duration::from_secs(1));
+    }
+    assert_eq!(pair.sides[0].peers.counts().inbound, MAX_PER_PLACE + 1);
+}
+
+#[test]
+fn failed_dials_are_forgotten_after_a_while_and_count_once_a_peer() {
+    let mut pair = Pair::new(40, 41);
+    let dial = |pair: &mut Pair, n| {
+        pair.send(1, 1);
+        pair.run(Duration::from_secs(1));
+        let now = pair.now;
+        pair.sides[0].peers.dial(now, &side(n).info).unwrap();
+        pair.drain(0);
+        pair.run(Duration::from_secs(1));
+        *pair.sides[0].unreachable.last().unwrap()
+    };
+    // One peer is dialled again and again.
+    for _ in 0..20 {
+        assert!(dial(&mut pair, 50));
+        pair.run(REDIAL);
+    }
+    let blamed = (51..70).filter(|n| dial(&mut pair, *n)).count();
+    assert_eq!(blamed, MANY_FAILED - 2);
+    // Nothing is dialled for a while, so no dial succeeds either.
+    pair.run(FAILED_LATELY);
+    assert!(dial(&mut pair, 71));
 }
 
 #[test]
