@@ -1,6 +1,6 @@
 //! Who we are connected to: one session a peer, dialling, limits, and what each session says.
 
-use super::bandwidth::Bucket;
+use super::bandwidth::{Bucket, Turns};
 use super::ntcp2::{self, Peer, Priority, ReplayCache, Session, SessionError, SessionEvent};
 use crate::conn::{ConnId, Opener};
 use crate::rng::Rng;
@@ -40,8 +40,6 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Sessions from one place, for peers that came to us. A place is an address that they publish, or
 /// an IPv4 /24 or IPv6 /64 for those that publish none and could come in any number.
 const MAX_PER_PLACE: usize = 8;
-/// Under a bandwidth limit sessions take turns, and each may send so much: a frame.
-const QUANTUM: usize = 16 * 1024;
 /// Our renewed RouterInfo is sent to all peers over this time; one with new addresses or
 /// capabilities sooner.
 const INFORM_WITHIN: Duration = Duration::from_secs(600);
@@ -113,10 +111,9 @@ pub(crate) struct Peers {
     events: VecDeque<PeerEvent>,
     replay: ReplayCache,
     inbound: Bucket,
-    outbound: Bucket,
-    /// Streams whose reading or writing waits for the bandwidth limit.
+    outbound: Turns<ConnId>,
+    /// Streams whose reading waits for the bandwidth limit.
     starved_reads: BTreeSet<ConnId>,
-    starved_writes: VecDeque<ConnId>,
     /// When an established session brought something.
     heard: Option<Instant>,
     /// When a dial succeeded.
@@ -167,8 +164,6 @@ struct Link {
     queued: bool,
     /// In the queue of those who wait for the bandwidth limit.
     starved: bool,
-    /// What it may send in its turn.
-    grant: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,7 +182,7 @@ impl Peers {
     pub(crate) fn new(config: PeersConfig, opener: Opener, now: Instant, rng: Rng) -> Self {
         Self {
             inbound: Bucket::new(config.bandwidth_in, now),
-            outbound: Bucket::new(config.bandwidth_out, now),
+            outbound: Turns::new(config.bandwidth_out, now),
             config,
             own: None,
             links: BTreeMap::new(),
@@ -199,7 +194,6 @@ impl Peers {
             events: VecDeque::new(),
             replay: ReplayCache::new(),
             starved_reads: BTreeSet::new(),
-            starved_writes: VecDeque::new(),
             heard: None,
             reached: None,
             opener,
@@ -394,15 +388,10 @@ impl Peers {
                 self.actions.push_back(PeerAction::Resume(conn));
             }
         }
-        let mut budget = self.outbound.available(now);
-        while budget > 0
-            && let Some(conn) = self.starved_writes.pop_front()
-        {
+        while let Some(conn) = self.outbound.poll_turn(now) {
             let Some(link) = self.links.get_mut(&conn) else { continue };
             link.starved = false;
-            link.grant = QUANTUM;
             link.session.excuse(now);
-            budget = budget.saturating_sub(QUANTUM);
             self.update(conn);
         }
     }
@@ -507,19 +496,17 @@ impl Peers {
         let mut room = room;
         // Handshakes and goodbyes are not held back by what traffic used up.
         if link.stage == Stage::Up {
-            let available = self.outbound.available(now);
-            let free = available > 0 && self.starved_writes.is_empty();
-            if link.grant == 0 && !free {
+            let allowed = self.outbound.room(now, conn);
+            if allowed == 0 {
                 if link.session.wants_write() && !core::mem::replace(&mut link.starved, true) {
-                    self.starved_writes.push_back(conn);
+                    self.outbound.wait(conn);
                 }
                 return 0;
             }
-            room = room.min(if link.grant > 0 { link.grant } else { available.max(QUANTUM) });
+            room = room.min(allowed);
         }
         let n = link.session.poll_write(now, unix, room, out);
-        link.grant = if n == 0 { 0 } else { link.grant.saturating_sub(n) };
-        self.outbound.take(n);
+        self.outbound.wrote(conn, n);
         self.bytes.sent += n as u64;
         if link.stage == Stage::Closing && n == 0 {
             self.remove(conn);
@@ -534,10 +521,7 @@ impl Peers {
         if !self.starved_reads.is_empty() {
             due = earliest(due, Some(self.inbound.ready_at(1)));
         }
-        if !self.starved_writes.is_empty() {
-            due = earliest(due, Some(self.outbound.ready_at(1)));
-        }
-        due
+        earliest(due, self.outbound.poll_timeout())
     }
 
     /// Takes a session's events, then re-arms what its owner polls.
@@ -715,9 +699,7 @@ impl Peers {
             self.timers.remove(&(at, conn));
         }
         self.starved_reads.remove(&conn);
-        if link.starved {
-            self.starved_writes.retain(|starved| *starved != conn);
-        }
+        self.outbound.forget(conn);
     }
 
     /// Re-arms the timer of a session, and queues it for writing when it has something.
@@ -771,7 +753,6 @@ impl Link {
             timer: None,
             queued: false,
             starved: false,
-            grant: 0,
         }
     }
 }
