@@ -80,6 +80,12 @@ fn a_wrong_value_of_each_section_names_file_line_key_and_what_is_allowed() {
             "client.destination",
             ".i2p",
         ),
+        (
+            "[[client]]\nlisten = \"127.0.0.1:1\"\ndestination = \"example.b32.i2p:9418\"",
+            3,
+            "client.destination",
+            ".b32.i2p",
+        ),
         ("[log]\nlevel = \"loud\"", 2, "log.level", "\"trace\""),
         ("[nothing]\na = 1", 1, "nothing", "network, ntcp2"),
     ];

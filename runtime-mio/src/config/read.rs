@@ -1,9 +1,10 @@
 //! From a TOML text to [`Settings`].
 
-use super::value::{Document, Section, parse_addr};
+use super::value::{Document, Section, parse_addr, shorten};
 use super::{ConfigErrors, Settings};
 use crate::store::ROUTER_KEYS;
 use log::LevelFilter;
+use ramson_core::client::tunnel::Destination;
 use ramson_core::config::{
     Client, Config, HttpProxy, Limits, Network, Ntcp2, Server, ServerKind, Tunnels,
 };
@@ -17,18 +18,13 @@ use toml::de::DeTable;
 const RATE: RangeInclusive<u64> = 1024..=10 << 30;
 /// The longest name of a tunnel or a key file.
 const MAX_NAME: usize = 64;
-/// The shortest base64 destination: 387 bytes.
-const MIN_BASE64_DESTINATION: usize = 516;
-/// The longest base64 destination that any signature type needs.
-const MAX_DESTINATION: usize = 4096;
 
 const NAME: &str = "1 to 64 letters, digits, '-', '_' and '.', not beginning with '.'";
 const KEYS: &str = "a file name of 1 to 64 letters, digits, '-', '_' and '.', not beginning with '.', and not router.keys";
 const ADDRESS: &str = "an address with a port, such as \"127.0.0.1:4444\"";
 const PROXY_ADDRESS: &str =
     "an address with a port, such as \"127.0.0.1:4444\", or \"off\" for no proxy";
-const DESTINATION: &str =
-    "a name that ends with \".i2p\" or a base64 destination, with a \":port\" if need be";
+const DESTINATION: &str = "a name such as \"example.i2p\", a whole \".b32.i2p\" address or a base64 destination, with a \":port\" if need be";
 const LEVEL: &str = "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
 const KIND: &str = "\"tcp\" or \"http\"";
 
@@ -275,9 +271,17 @@ fn client(
 ) {
     let name = section.text(doc, "name", NAME, name);
     let listen = section.required_text(doc, "listen", ADDRESS, listen_addr);
-    let destination = section.required_text(doc, "destination", DESTINATION, destination);
+    let destination =
+        section.required_text(doc, "destination", DESTINATION, |s| Some(String::from(s)));
     let span = section.span().clone();
     section.finish(doc);
+    // Whether it exists is found out when it is used.
+    if let Some((text, span)) = &destination
+        && let Err(e) = Destination::parse(text)
+    {
+        let problem = format_args!("\"{}\": {e}; allowed: {DESTINATION}", shorten(text));
+        doc.refuse(span, "client.destination", problem);
+    }
     let (Some((listen, listen_span)), Some((destination, _))) = (listen, destination) else {
         return;
     };
@@ -337,20 +341,6 @@ fn name(text: &str) -> Option<String> {
 fn name_of(addr: SocketAddr) -> String {
     let text: String = addr.to_string().chars().map(|c| if c == ':' { '-' } else { c }).collect();
     text.chars().filter(|c| !"[]%".contains(*c)).collect()
-}
-
-/// `HOST.i2p`, `BASE64`, each perhaps with `:PORT`. Whether it exists is found out when it is used.
-fn destination(text: &str) -> Option<String> {
-    let (host, port) = text.split_once(':').map_or((text, None), |(h, p)| (h, Some(p)));
-    if port.is_some_and(|p| p.parse::<u16>().is_err()) {
-        return None;
-    }
-    let named = host.len() <= 255
-        && host.strip_suffix(".i2p").is_some_and(|h| !h.is_empty() && !h.starts_with('.'))
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
-    let base64 = (MIN_BASE64_DESTINATION..=MAX_DESTINATION).contains(&host.len())
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-~=".contains(&b));
-    (named || base64).then(|| text.into())
 }
 
 fn level(text: &str) -> Option<LevelFilter> {

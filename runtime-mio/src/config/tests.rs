@@ -256,7 +256,7 @@ fn what_is_wrong_names_file_line_key_and_what_is_allowed() {
         ),
         (
             "[[client]]\nlisten = \"127.0.0.1:1\"\ndestination = \"example.org\"",
-            "F:3: client.destination: \"example.org\": not allowed; allowed: a name that ends with \".i2p\" or a base64 destination, with a \":port\" if need be",
+            "F:3: client.destination: \"example.org\": not an I2P address; allowed: a name such as \"example.i2p\", a whole \".b32.i2p\" address or a base64 destination, with a \":port\" if need be",
         ),
     ] {
         assert_eq!(parse(text).unwrap_err(), want, "{text}");
@@ -287,11 +287,27 @@ fn destinations_are_names_or_base64() {
     let with =
         |d: &str| parse(&format!("[[client]]\nlisten = \"1.2.3.4:5\"\ndestination = \"{d}\""));
     let base64 = "A".repeat(516);
-    for good in ["a.i2p", "a-b.c.i2p:80", &base64, &format!("{base64}:7")] {
+    let b32 = format!("{}.b32.i2p", "a".repeat(52));
+    for good in ["a.i2p", "a-b.c.i2p:80", &base64, &format!("{base64}:7"), &b32] {
         assert!(with(good).is_ok(), "{good}");
     }
-    for bad in ["", ".i2p", "i2p", "a.i2p:", "a.i2p:65536", "a b.i2p", "AAAA", "a.i2p/"] {
-        assert!(with(bad).is_err(), "{bad}");
+    for (bad, why) in [
+        ("", "the host is missing"),
+        (".i2p", "before it"),
+        ("i2p", "not an I2P address"),
+        ("a.i2p:", "the port is not a number"),
+        ("a.i2p:65536", "the port is not a number"),
+        ("a b.i2p", "only a-z, 0-9"),
+        ("AAAA", "not an I2P address"),
+        ("a.i2p/", "not an I2P address"),
+        // What looks like an address and is none is not left for the start to find.
+        ("example.b32.i2p:9418", "52 characters"),
+        (&format!("{}.b32.i2p", "a".repeat(56)), "encrypted lease sets"),
+        ("proxy.i2p", "reserved"),
+    ] {
+        let e = with(bad).unwrap_err();
+        assert!(e.starts_with("F:3: client.destination: \"") && e.contains(why), "{bad}: {e}");
+        assert!(e.contains("; allowed: "), "{e}");
     }
 }
 
@@ -299,4 +315,24 @@ fn destinations_are_names_or_base64() {
 fn a_file_that_is_not_there_is_an_error() {
     let e = Settings::load(Path::new("/nonexistent/ramson.toml")).unwrap_err().to_string();
     assert!(e.starts_with("/nonexistent/ramson.toml: cannot read the configuration: "), "{e}");
+}
+
+/// The tables of the README that show a configuration.
+#[test]
+fn what_the_readme_shows_is_valid() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let text = std::fs::read_to_string(readme).unwrap();
+    let mut blocks = vec![String::new()];
+    for line in text.lines() {
+        match line.strip_prefix("    ") {
+            Some(line) => blocks.last_mut().unwrap().push_str(&format!("{line}\n")),
+            None if line.is_empty() => blocks.last_mut().unwrap().push('\n'),
+            None => blocks.push(String::new()),
+        }
+    }
+    let tables: Vec<_> = blocks.iter().filter(|b| b.trim_start().starts_with('[')).collect();
+    assert!(tables.len() >= 3, "{tables:?}");
+    for table in tables {
+        parse(table).unwrap();
+    }
 }

@@ -298,7 +298,7 @@ fn integer(value: &DeValue<'_>) -> Result<Option<u64>, Refusal> {
 }
 
 /// The first part of what the user wrote.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     const MAX: usize = 60;
     if text.chars().count() <= MAX {
         return text.into();
