@@ -22,9 +22,13 @@ Files in DIR (default $XDG_DATA_HOME/ramson, else ~/.local/share/ramson):
   hosts.txt     names, one NAME.i2p=DESTINATION a line
   router.info   the RouterInfo of this router
   keys/         secret keys; keep a copy of them
+  netDb/        RouterInfos of others
+  profiles/     what this router measured of them
+  hosts-learned.txt
+                names that you took over from links
 
-Exit codes: 0 done, 1 the router or the machine failed, 2 something for you to mend: wrong
-usage, configuration, data folder or keys.";
+Exit codes: 0 done, 1 the router or the machine failed, 2 something for you to fix: wrong usage
+or configuration, a data folder or keys that cannot be used, an address that is taken.";
 
 /// The command line.
 #[derive(Parser)]
@@ -55,7 +59,7 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run until SIGINT or SIGTERM (the default); a second signal stops at once
+    /// Run until SIGINT, SIGTERM or SIGHUP (the default); a second signal stops at once
     Run,
     /// Show the router's hash, addresses, tunnels and, when it runs, what it does
     Info {
@@ -71,7 +75,7 @@ enum Verb {
 enum Failure {
     /// The machine or the router: 1.
     Run(String),
-    /// Something for the user to mend, with the text ready to print: 2.
+    /// Something for the user to fix, with the text ready to print: 2.
     Usage(String),
 }
 

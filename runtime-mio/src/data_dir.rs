@@ -13,7 +13,7 @@ const MODE: u32 = 0o700;
 /// Bytes of the lock file that are read to name its holder.
 const PID_LEN: u64 = 32;
 
-/// Why the data folder cannot be used. The user can mend each of these.
+/// Why the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataDirError {
@@ -57,15 +57,16 @@ pub enum DataDirError {
 }
 
 impl DataDirError {
-    /// Whether the user has something to mend, rather than the machine.
+    /// Whether the user has something to fix, rather than the machine.
     #[must_use]
-    pub const fn is_for_the_user(&self) -> bool {
+    pub fn is_for_the_user(&self) -> bool {
         match self {
             Self::Unknown
             | Self::Missing(_)
             | Self::NotADirectory(_)
-            | Self::Permissions { .. } => true,
-            Self::Locked { .. } | Self::Io { .. } => false,
+            | Self::Permissions { .. }
+            | Self::Locked { .. } => true,
+            Self::Io { error, .. } => crate::is_for_the_user(error),
         }
     }
 }

@@ -35,3 +35,22 @@ pub mod store;
 mod test_dir;
 
 pub use runtime::{Handle, Runtime, RuntimeError};
+
+/// Whether what the operating system refused is for the user to fix: a file, a permission or an
+/// address that the configuration or the command line names. The rest is the machine's trouble.
+fn is_for_the_user(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::InvalidFilename
+            | ErrorKind::InvalidData
+            | ErrorKind::AddrInUse
+            | ErrorKind::AddrNotAvailable
+    )
+}

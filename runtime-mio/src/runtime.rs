@@ -16,7 +16,7 @@ use ramson_core::router::output::{Event, StoreKey};
 use ramson_core::router::{Router, StartError};
 use ramson_core::time::Instant;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -78,13 +78,14 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
-    /// Whether the user has a configuration or a file to mend, rather than the machine.
+    /// Whether the user has a configuration, a file or an address to fix, rather than the machine.
     #[must_use]
     pub fn is_for_the_user(&self) -> bool {
         match self {
             Self::Config(_) | Self::Reseed(_) | Self::Keys { .. } => true,
             Self::Store(e) => e.is_for_the_user(),
-            Self::Listen { .. } | Self::System { .. } | Self::Running(_) => false,
+            Self::Listen { error, .. } => crate::is_for_the_user(error),
+            Self::System { .. } | Self::Running(_) => false,
         }
     }
 }
@@ -148,15 +149,18 @@ impl Runtime {
         Ok(Self { event_loop, commands, dir })
     }
 
-    /// From now on SIGINT and SIGTERM stop the router in good order, and a second one at once.
-    /// Writing to a closed pipe makes no signal in a Rust program.
+    /// From now on SIGINT, SIGTERM and SIGHUP stop the router in good order, and a second one at
+    /// once. A SIGHUP that is ignored, as under `nohup`, stays ignored. Writing to a closed pipe
+    /// makes no signal in a Rust program.
     ///
     /// # Errors
     ///
     /// When the operating system refuses.
     pub fn handle_signals(&mut self) -> Result<(), RuntimeError> {
         let fail = |e| system("handle signals", e);
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(fail)?;
+        let hangup = (!ignores_hangup()).then_some(SIGHUP);
+        let mut signals =
+            Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup)).map_err(fail)?;
         self.event_loop.watch(&mut signals).map_err(fail)?;
         self.event_loop.host().signals = Some(signals);
         Ok(())
@@ -266,6 +270,16 @@ impl Host for Outside {
     fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
+}
+
+/// Whether whoever started us wants us to outlive the terminal. Told where there is a `/proc`.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }
 
 fn system(what: &'static str, error: io::Error) -> RuntimeError {
@@ -416,7 +430,7 @@ mod tests {
         let message = e.to_string();
         let start = format!("cannot listen on {} for ntcp2.port: ", taken.local_addr().unwrap());
         assert!(message.starts_with(&start), "{message}");
-        assert!(!e.is_for_the_user());
+        assert!(e.is_for_the_user());
     }
 
     #[test]

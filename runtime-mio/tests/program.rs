@@ -58,10 +58,11 @@ struct Running(Child);
 impl Running {
     /// Starts one and waits until its control socket is there.
     fn start(data: &Path, config: &Path) -> Self {
-        let mut child = ramson(&["--data-dir", str(data), "--config", str(config)])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::wait_for(ramson(&["--data-dir", str(data), "--config", str(config)]), data)
+    }
+
+    fn wait_for(mut command: Command, data: &Path) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let socket = data.join("control.sock");
         for _ in 0..2000 {
             if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
@@ -182,14 +183,14 @@ fn no_folder_at_all_is_2() {
 }
 
 #[test]
-fn a_port_in_use_is_1() {
+fn a_port_in_use_is_2() {
     let tmp = TestDir::new("port");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
     let config = tmp.file("x.toml", &format!("[http_proxy]\nlisten = \"{addr}\"\n"));
     let (code, _, err) = output(&["--data-dir", str(&tmp.data()), "--config", str(&config), "-q"]);
     let want = format!("ramson: cannot listen on {addr} for http_proxy.listen: ");
-    assert!(code == 1 && err.lines().any(|l| l.starts_with(&want)), "{code}: {err}");
+    assert!(code == 2 && err.lines().any(|l| l.starts_with(&want)), "{code}: {err}");
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn two_routers_cannot_share_a_folder_and_a_killed_one_leaves_it_free() {
     let first = Running::start(&tmp.data(), &config);
     let (code, _, err) = output(&["--data-dir", str(&tmp.data()), "--config", str(&config)]);
     let want = format!("in use by another router (process {})", first.0.id());
-    assert!(code == 1 && err.contains(&want), "{code}: {err}");
+    assert!(code == 2 && err.contains(&want), "{code}: {err}");
     first.signal("-KILL");
     assert_eq!(first.end().0, None);
     drop(Running::start(&tmp.data(), &config));
@@ -217,4 +218,40 @@ fn a_second_signal_stops_at_once() {
     assert_eq!(code, Some(0), "{log}");
     assert!(log.lines().last().unwrap().ends_with("stopped"), "{log}");
     assert!(!tmp.data().join("control.sock").exists());
+}
+
+#[test]
+fn a_terminal_that_goes_is_a_goodbye_too() {
+    let tmp = TestDir::new("hangup");
+    let config = tmp.file("x.toml", NO_PROXY);
+    let router = Running::start(&tmp.data(), &config);
+    router.signal("-HUP");
+    let (code, log) = router.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("said goodbye"), "{log}");
+}
+
+#[test]
+fn nohup_keeps_the_router_running_when_the_terminal_goes() {
+    let tmp = TestDir::new("nohup");
+    let config = tmp.file("x.toml", NO_PROXY);
+    let mut shell = Command::new("sh");
+    let exe = env!("CARGO_BIN_EXE_ramson");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh", exe]);
+    shell.args(["--data-dir", str(&tmp.data()), "--config", str(&config)]).stdin(Stdio::null());
+    let router = Running::wait_for(shell, &tmp.data());
+    router.signal("-HUP");
+    router.signal("-TERM");
+    let (code, log) = router.end();
+    assert_eq!(code, Some(0), "{log}");
+    // One stop, in good order: the hangup was none.
+    assert!(log.contains("said goodbye") && !log.contains("stopping at once"), "{log}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_2() {
+    for data in ["/dev/null/data", "/proc/nobody/data"] {
+        let (code, _, err) = output(&["--data-dir", data]);
+        assert!(code == 2 && err.contains(&format!("data folder {data}: ")), "{code}: {err}");
+    }
 }

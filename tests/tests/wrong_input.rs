@@ -1,6 +1,6 @@
 //! Wrong input of every kind: a clear message, an exit code that tells, and nothing lost.
 //!
-//! 2 is something for the user to mend, 1 is the machine.
+//! 2 is something for the user to fix, 1 is the machine.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -231,7 +231,7 @@ fn a_data_folder_that_is_none_is_2() {
 }
 
 #[test]
-fn a_port_in_use_names_address_and_key_and_is_1() {
+fn a_port_in_use_names_address_and_key_and_is_2() {
     let folder = Folder::new("wrong-port");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
@@ -251,14 +251,14 @@ fn a_port_in_use_names_address_and_key_and_is_1() {
     {
         let data = folder.data(&i.to_string(), &text);
         let ended = output(EXE, &data, &["run"]);
-        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.code, Some(2), "{ended:?}");
         let start = format!("ramson: cannot listen on {address} for {key}: ");
         assert!(says(&ended, &start), "{ended:?}");
     }
     // One that is nobody's here.
     let text = format!("{NO_PROXY}[ntcp2]\nbind = \"192.0.2.1\"\nport = {port}\n");
     let ended = output(EXE, &folder.data("foreign", &text), &["run"]);
-    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(says(&ended, &format!("ramson: cannot listen on 192.0.2.1:{port} ")), "{ended:?}");
 }
 
@@ -420,7 +420,7 @@ fn a_second_router_in_a_folder_leaves_the_first_alone() {
     let all = files(&data.join("keys"));
     for _ in 0..3 {
         let ended = output(EXE, &data, &["run"]);
-        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.code, Some(2), "{ended:?}");
         let start = format!(
             "ramson: data folder {}: in use by another router (process {})",
             data.display(),

@@ -28,7 +28,7 @@ pub struct Settings {
     pub log_level: LevelFilter,
 }
 
-/// One thing wrong with the configuration, and how to mend it.
+/// One thing wrong with the configuration, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     file: PathBuf,

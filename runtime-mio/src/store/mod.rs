@@ -54,15 +54,10 @@ impl StoreError {
         format!("{}: cannot {} a file: {}", folder.display(), self.what, self.error)
     }
 
-    /// Whether it is the file that its owner has to mend, not the disk.
+    /// Whether it is the file that its owner has to fix, not the disk.
     #[must_use]
     pub fn is_for_the_user(&self) -> bool {
-        matches!(
-            self.error.kind(),
-            io::ErrorKind::PermissionDenied
-                | io::ErrorKind::InvalidData
-                | io::ErrorKind::IsADirectory
-        )
+        crate::is_for_the_user(&self.error)
     }
 }
 
