@@ -290,8 +290,8 @@ pub struct ServiceReport {
     pub kind: String,
     /// Where local programs connect.
     pub listen: Option<SocketAddr>,
-    /// Where visitors are sent.
-    pub target: Option<SocketAddr>,
+    /// Where it leads: a server's visitors to a local address, a client tunnel to a destination.
+    pub target: Option<String>,
     /// The `.b32.i2p` address of its destination, once it has one.
     pub b32: Option<String>,
     /// Connections at the moment.
@@ -388,8 +388,7 @@ impl ServiceReport {
             j.key("kind").string(&self.kind);
             let listen = self.listen.map(|at| alloc::format!("{at}"));
             j.key("listen").optional(listen.as_deref());
-            let target = self.target.map(|at| alloc::format!("{at}"));
-            j.key("target").optional(target.as_deref());
+            j.key("target").optional(self.target.as_deref());
             j.key("b32").optional(self.b32.as_deref());
             j.key("connections").number(self.connections);
             j.key("refused").number(self.refused);

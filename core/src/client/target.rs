@@ -35,6 +35,12 @@ impl Target {
             Self::Name(name) => name.to_string(),
         }
     }
+
+    /// The host, and the I2P port where there is one: 0 is none.
+    #[must_use]
+    pub fn authority(&self, port: u16) -> String {
+        if port == 0 { self.host() } else { format!("{}:{port}", self.host()) }
+    }
 }
 
 /// Why a host is no target. Always the fault of whoever wrote it.
@@ -148,6 +154,8 @@ mod tests {
             assert_eq!(parse_authority(&format!("{text}:81")), Ok((want, Some(81))), "{text}");
         }
         assert_eq!(parse_host(&b64).unwrap().host(), b32);
+        assert_eq!(parse_host(&b64).unwrap().authority(7), format!("{b32}:7"));
+        assert_eq!(Target::Name("a.i2p".into()).authority(0), "a.i2p");
         assert_eq!(host_header(&Target::Name("a.i2p".into()), 80), "a.i2p");
         assert_eq!(host_header(&Target::Name("a.i2p".into()), 8080), "a.i2p:8080");
     }

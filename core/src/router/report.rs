@@ -91,10 +91,14 @@ impl Router {
         let report = |(i, app): (usize, &super::apps::App)| {
             let (kind, listen, target) = match &app.kind {
                 Kind::HttpProxy { listen } => ("http_proxy", Some(*listen), None),
-                Kind::Client { listen, .. } => ("client", Some(*listen), None),
-                Kind::Server { target, kind: ServerKind::Tcp } => ("server", None, Some(*target)),
+                Kind::Client { listen, to } => {
+                    ("client", Some(*listen), Some(to.target.authority(to.port)))
+                }
+                Kind::Server { target, kind: ServerKind::Tcp } => {
+                    ("server", None, Some(target.to_string()))
+                }
                 Kind::Server { target, kind: ServerKind::Http } => {
-                    ("http_server", None, Some(*target))
+                    ("http_server", None, Some(target.to_string()))
                 }
             };
             ServiceReport {

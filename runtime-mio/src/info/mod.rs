@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::control;
 use crate::data_dir;
 use crate::store::{ROUTER_KEYS, Store};
+use ramson_core::client::tunnel::Destination;
 use ramson_core::config::{Config, HttpProxy, ServerKind};
 use ramson_core::keys::{DestinationKeys, KeysError, RouterKeys};
 use ramson_core::router::input::Stored;
@@ -61,7 +62,7 @@ pub enum InfoError {
 }
 
 impl InfoError {
-    /// Whether the user has something to mend, rather than the machine.
+    /// Whether the user has something to fix, rather than the machine.
     #[must_use]
     pub fn is_for_the_user(&self) -> bool {
         match self {
@@ -225,11 +226,13 @@ fn services(config: &Config, keys: &Stored, store: &Store) -> Result<Vec<Value>,
         }));
     }
     for client in &config.clients {
+        // As a running router says it.
+        let to = Destination::parse(&client.destination).ok();
         services.push(json!({
             "name": client.name,
             "kind": "client",
             "listen": client.listen.to_string(),
-            "target": null,
+            "target": to.map(|to| to.target.authority(to.port)),
             "b32": b32(&client.keys())?,
         }));
     }

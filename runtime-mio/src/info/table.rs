@@ -49,7 +49,7 @@ pub(super) fn render(info: &Value) -> String {
     let rows = array(&info["services"]).map(|s| {
         ["name", "kind", "listen", "target", "b32", "connections", "ready"].map(|key| text(&s[key]))
     });
-    let header = ["NAME", "KIND", "LISTEN", "TARGET", "DESTINATION", "CONNECTIONS", "READY"];
+    let header = ["NAME", "KIND", "LISTEN", "TARGET", "OWN ADDRESS", "CONNECTIONS", "READY"];
     table(&mut out, header, rows.collect());
     let rows = array(&info["pools"]).flat_map(|pool| {
         ["inbound", "outbound"].map(|direction| {
@@ -60,12 +60,24 @@ pub(super) fn render(info: &Value) -> String {
                 text(&d["active"]),
                 text(&d["building"]),
                 text(&d["built"]),
+                text(&d["refused"]),
+                text(&d["timed_out"]),
                 text(&d["failed"]),
                 per_cent(&d["success"]),
             ]
         })
     });
-    let header = ["TUNNELS OF", "DIRECTION", "ACTIVE", "BUILDING", "BUILT", "FAILED", "SUCCESS"];
+    let header = [
+        "TUNNELS OF",
+        "DIRECTION",
+        "ACTIVE",
+        "BUILDING",
+        "BUILT",
+        "REFUSED",
+        "TIMED OUT",
+        "FAILED",
+        "SUCCESS",
+    ];
     table(&mut out, header, rows.collect());
     out
 }
@@ -188,13 +200,17 @@ mod tests {
             "services": [
                 { "name": "http_proxy", "kind": "http_proxy", "listen": "127.0.0.1:4444",
                   "target": null, "b32": "a.b32.i2p", "connections": 0, "ready": true },
+                { "name": "irc", "kind": "client", "listen": "127.0.0.1:6667",
+                  "target": "irc.i2p:6667", "b32": "c.b32.i2p", "connections": 1, "ready": true },
                 { "name": "site", "kind": "http_server", "listen": null, "target": "127.0.0.1:80",
                   "b32": "b.b32.i2p", "connections": 12, "ready": false },
             ],
             "pools": [{
                 "name": "exploratory",
-                "inbound": { "active": 2, "building": 1, "built": 2, "failed": 0, "success": 0.667 },
-                "outbound": { "active": 2, "building": 0, "built": 2, "failed": 0, "success": null },
+                "inbound": { "active": 2, "building": 1, "built": 2, "refused": 1, "timed_out": 0,
+                    "failed": 0, "success": 0.667 },
+                "outbound": { "active": 2, "building": 0, "built": 2, "refused": 0,
+                    "timed_out": 0, "failed": 0, "success": null },
             }],
         });
         let want = "\
@@ -209,15 +225,16 @@ netdb        9 routers, 4 floodfills, 1 lease sets
 transit      1 tunnels, 2 accepted, 0 refused, 5 messages
 traffic      1023 B received, 1.5 KiB sent
 names        2
-memory       19.5 MiB resident, 1.0 GiB accounted for
+memory       19.5 MiB resident, 1.0 GiB in buffers
 
-NAME        KIND         LISTEN          TARGET        DESTINATION  CONNECTIONS  READY
+NAME        KIND         LISTEN          TARGET        OWN ADDRESS  CONNECTIONS  READY
 http_proxy  http_proxy   127.0.0.1:4444                a.b32.i2p    0            yes
+irc         client       127.0.0.1:6667  irc.i2p:6667  c.b32.i2p    1            yes
 site        http_server                  127.0.0.1:80  b.b32.i2p    12           no
 
-TUNNELS OF   DIRECTION  ACTIVE  BUILDING  BUILT  FAILED  SUCCESS
-exploratory  inbound    2       1         2      0       67 %
-exploratory  outbound   2       0         2      0
+TUNNELS OF   DIRECTION  ACTIVE  BUILDING  BUILT  REFUSED  TIMED OUT  FAILED  SUCCESS
+exploratory  inbound    2       1         2      1        0          0       67 %
+exploratory  outbound   2       0         2      0        0          0
 ";
         assert_eq!(render(&info), want);
     }

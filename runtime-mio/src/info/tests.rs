@@ -38,7 +38,7 @@ fn a_stored_router_is_known_by_its_files() {
     let mut settings = Settings::default();
     settings.router.servers.push(Server::new("site", "127.0.0.1:80".parse().unwrap()));
     let listen = "127.0.0.1:6668".parse().unwrap();
-    settings.router.clients.push(Client::new("irc", listen, "irc.i2p"));
+    settings.router.clients.push(Client::new("irc", listen, "irc.I2P:6667"));
 
     assert!(Info::running(tmp.path()).unwrap().is_none());
     let info = Info::stored(tmp.path(), &settings).unwrap();
@@ -52,6 +52,7 @@ fn a_stored_router_is_known_by_its_files() {
     let names: Vec<&Value> = services.iter().map(|s| &s["name"]).collect();
     assert_eq!(names, ["http_proxy", "irc", "site"]);
     assert_eq!(services[0]["listen"], "127.0.0.1:4444");
+    assert_eq!(services[1]["target"], "irc.i2p:6667");
     // It never ran with this client tunnel.
     assert_eq!(services[1]["b32"], Value::Null);
     assert_eq!(services[2]["b32"], site.identity.b32_address());
