@@ -388,12 +388,13 @@ fn bad_lines_of_hosts_txt_are_told_and_the_good_names_work() {
     assert_eq!(info["names"], 2);
     let log = router.log();
     for line in [3, 4, 5, 7, 8, 9, 10, 12] {
-        let told =
-            log.lines().filter(|l| l.contains(" WARN ") && l.contains(&format!("line {line}: ")));
+        let told = log
+            .lines()
+            .filter(|l| l.contains(" WARN ") && l.contains(&format!(" hosts.txt:{line}: ")));
         assert_eq!(told.count(), 1, "line {line} in\n{log}");
     }
     for line in [1, 2, 6, 11] {
-        assert!(!log.contains(&format!("line {line}: ")), "line {line} in\n{log}");
+        assert!(!log.contains(&format!(" hosts.txt:{line}: ")), "line {line} in\n{log}");
     }
     assert!(!log.contains('\u{1b}'));
     // An unknown name is refused at once; a known one is looked for.

@@ -81,8 +81,14 @@ pub enum LineError {
     /// The name is not allowed.
     #[error("{0}")]
     Name(NameError),
-    /// The destination is not canonical base64 of one destination.
-    #[error("the destination is not valid base64 of a destination")]
+    /// An address stands where a destination belongs.
+    #[error("a .b32.i2p address is not accepted here, only a whole base64 destination")]
+    Address,
+    /// The destination is not base64 as I2P writes it.
+    #[error("the destination is not base64")]
+    NotBase64,
+    /// The base64 is not the canonical form of one destination.
+    #[error("the base64 is not that of one whole destination")]
     Destination,
     /// The book holds this name with another destination; the earlier one stays.
     #[error("another destination is known under this name, and stays")]
@@ -226,7 +232,7 @@ impl AddressBook {
         let text = rest.split_once('#').map_or(rest, |(text, _)| text).trim_ascii();
         let result = match Identity::from_base64(text) {
             Ok(id) if id.to_base64() == text => self.add(&name, id, learned).map(Some),
-            Ok(_) | Err(_) => Err(LineError::Destination),
+            Ok(_) | Err(_) => Err(destination_error(text)),
         };
         (Some(name.into()), result)
     }
@@ -270,6 +276,18 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
         }
     }
     Ok(())
+}
+
+/// What is wrong with a text that is no destination.
+fn destination_error(text: &str) -> LineError {
+    let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'~' | b'=');
+    if text.to_ascii_lowercase().ends_with(base32::SUFFIX) {
+        LineError::Address
+    } else if text.is_empty() || !text.bytes().all(letter) {
+        LineError::NotBase64
+    } else {
+        LineError::Destination
+    }
 }
 
 /// A line as [`AddressBook::import`] reads it.
@@ -342,11 +360,14 @@ mod tests {
             "x".repeat(MAX_LINE + 1),
             "#!action=remove#name=a.i2p".to_string(),
             line("c.i2p", &b),
+            format!("b32.example.i2p={}", a.b32_address()),
+            "plus.i2p=AA+/AA==".to_string(),
+            "empty.i2p=".to_string(),
         ]
         .join("\n");
         let mut book = AddressBook::new();
         let import = book.import(file.as_bytes());
-        assert_eq!((import.added, import.known, import.skipped), (3, 1, 7));
+        assert_eq!((import.added, import.known, import.skipped), (3, 1, 10));
         let found: Vec<(usize, LineError)> =
             import.findings.iter().map(|f| (f.line, f.error)).collect();
         assert_eq!(
@@ -359,6 +380,9 @@ mod tests {
                 (10, LineError::Conflict),
                 (11, LineError::NotText),
                 (12, LineError::TooLong),
+                (15, LineError::Address),
+                (16, LineError::NotBase64),
+                (17, LineError::NotBase64),
             ]
         );
         assert_eq!(import.findings[4].name.as_deref(), Some("a.i2p"));

@@ -417,7 +417,7 @@ pub(super) fn load(netdb: &mut NetDb, now: Instant, unix: UnixTime, stored: &Sto
     }
     log::info!("known at the start: {report}");
     if netdb.needs_reseed() {
-        log::warn!("too few routers are known to join the network: see [reseed] files");
+        log::warn!("too few routers are known to join the network: set reseed.files");
     }
     for (router, bytes) in &stored.profiles {
         if let Err(e) = netdb.restore_profile(now, unix, *router, bytes) {

@@ -558,9 +558,10 @@ fn address_book(stored: &Stored) -> AddressBook {
     let own = stored.hosts.iter().map(|file| (file, false));
     for (file, learned) in own.chain(stored.learned_hosts.iter().map(|file| (file, true))) {
         let import = if learned { book.import_learned(file) } else { book.import(file) };
-        log::info!("hosts: {} names, {} lines skipped", import.added, import.skipped);
+        let name = if learned { "hosts-learned.txt" } else { "hosts.txt" };
+        log::info!("{name}: {} names, {} lines skipped", import.added, import.skipped);
         for finding in &import.findings {
-            log::warn!("hosts, line {}: {}", finding.line, finding.error);
+            log::warn!("{name}:{}: {}", finding.line, finding.error);
         }
     }
     book
