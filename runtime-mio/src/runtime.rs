@@ -10,11 +10,14 @@ use log::{info, warn};
 use mio::Waker;
 use ramson_core::config::Config;
 use ramson_core::keys::KeysError;
-use ramson_core::rng::Seed;
+use ramson_core::netdb::reseed::Report;
+use ramson_core::netdb::{NetDb, NetDbConfig};
+use ramson_core::rng::{Rng, Seed};
 use ramson_core::router::input::{Command, Listener, Stored};
 use ramson_core::router::output::{Event, StoreKey};
 use ramson_core::router::{Router, StartError};
 use ramson_core::time::Instant;
+use ramson_core::wire::hash::Hash;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -299,11 +302,16 @@ fn add_reseed(stored: &mut Stored, settings: &Settings) -> Result<(), RuntimeErr
     let Reseed { router_infos, archives, problems } =
         reseed::read_all(settings.reseed.iter().map(PathBuf::as_path));
     let found = router_infos.len() + archives.len();
-    if stored.router_infos.is_empty() && found == 0 {
-        if !problems.is_empty() {
+    if stored.router_infos.is_empty() && !settings.reseed.is_empty() {
+        if found == 0 {
             return Err(RuntimeError::Reseed(problems.join("; ")));
         }
-        warn!("no other router is known, so there is no network to join: set reseed.files");
+        let report = try_reseed(&settings.router, &router_infos, &archives);
+        if report.used == 0 {
+            let files: Vec<_> = settings.reseed.iter().map(|p| p.display().to_string()).collect();
+            let problem = format!("{}: nothing usable: {report}", files.join(", "));
+            return Err(RuntimeError::Reseed(problem));
+        }
     }
     for problem in problems {
         warn!("reseed.files: {problem}");
@@ -311,6 +319,24 @@ fn add_reseed(stored: &mut Stored, settings: &Settings) -> Result<(), RuntimeErr
     stored.router_infos.extend(router_infos);
     stored.reseed_archives.extend(archives);
     Ok(())
+}
+
+/// What the router would make of these files. They are few, and this is done for the first start only.
+fn try_reseed(config: &Config, router_infos: &[Arc<[u8]>], archives: &[Vec<u8>]) -> Report {
+    let netdb = NetDbConfig {
+        local: Hash::default(),
+        net_id: config.network.id,
+        allow_local: config.network.allow_local,
+    };
+    let (now, unix) = (clock::now(), clock::unix());
+    let mut netdb = NetDb::new(now, netdb, Rng::new(&Seed::from_number(0)));
+    let files = router_infos.iter().map(AsRef::as_ref).chain(archives.iter().map(Vec::as_slice));
+    let mut report = Report::default();
+    // Damaged archives were told apart before.
+    for one in files.filter_map(|file| netdb.reseed(now, unix, file).ok()) {
+        report.add(&one);
+    }
+    report
 }
 
 /// Raises the soft limit of descriptors to the hard one, and keeps sessions with other routers, and
@@ -347,14 +373,23 @@ fn bind(config: &mut Config, store: &Store) -> Result<Vec<(Listener, Acceptor)>,
     if let Some(proxy) = &config.http_proxy {
         listeners.push((Listener::HttpProxy, tcp(proxy.listen, || "http_proxy.listen".into())?));
         info!("HTTP proxy on {}", proxy.listen);
+        warn_if_open(proxy.listen, "http_proxy.listen");
     }
     for (i, client) in config.clients.iter().enumerate() {
         let acceptor = tcp(client.listen, || format!("client.listen of {}", client.name))?;
+        warn_if_open(client.listen, &format!("client.listen of {}", client.name));
         let index = u16::try_from(i)
             .map_err(|_| RuntimeError::Config("more than 65536 client tunnels".into()))?;
         listeners.push((Listener::Client(index), acceptor));
     }
     Ok(listeners)
+}
+
+/// There is no password: the address is what keeps others out.
+fn warn_if_open(listen: SocketAddr, key: &str) {
+    if !listen.ip().to_canonical().is_loopback() {
+        warn!("{key}: anybody who can reach {listen} can use it");
+    }
 }
 
 /// Binds the port that is configured, else the one remembered, else any.
@@ -393,6 +428,10 @@ fn tcp(addr: SocketAddr, key: impl FnOnce() -> String) -> Result<Acceptor, Runti
 mod tests {
     use super::*;
     use crate::test_dir::TestDir;
+    use ramson_core::keys::RouterKeys;
+    use ramson_core::time::UnixTime;
+    use ramson_core::wire::mapping::Mapping;
+    use ramson_core::wire::router_info::RouterInfo;
     use std::net::TcpListener;
 
     const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -455,5 +494,29 @@ mod tests {
         assert!(e.is_for_the_user() && e.to_string().contains("/nonexistent/netDb"), "{e}");
         stored.router_infos.push(Arc::from(&b"known"[..]));
         add_reseed(&mut stored, &settings).unwrap();
+    }
+
+    #[test]
+    fn reseeding_with_what_no_router_can_use_fails() {
+        let tmp = TestDir::new("runtime-reseed");
+        let file = tmp.path().join("router.info");
+        let keys = RouterKeys::generate(&mut Rng::new(&Seed::from_number(1)));
+        // Of no network and long out of date.
+        let info = RouterInfo::build(
+            &keys.identity,
+            UnixTime::from_secs(1),
+            &[],
+            &Mapping::new(),
+            &keys.signing,
+        );
+        std::fs::write(&file, info.as_bytes()).unwrap();
+        let settings = Settings { reseed: vec![file.clone()], ..Settings::default() };
+        let e = add_reseed(&mut Stored::default(), &settings).unwrap_err();
+        assert!(e.is_for_the_user());
+        let want = format!(
+            "reseed.files: {}: nothing usable: 0 routers used, 1 refused (",
+            file.display()
+        );
+        assert!(e.to_string().starts_with(&want), "{e}");
     }
 }

@@ -255,3 +255,28 @@ fn a_folder_that_cannot_be_made_is_2() {
         assert!(code == 2 && err.contains(&format!("data folder {data}: ")), "{code}: {err}");
     }
 }
+
+#[test]
+fn a_bare_start_warns_once_that_no_network_is_known() {
+    let tmp = TestDir::new("bare");
+    let config = tmp.file("x.toml", NO_PROXY);
+    let router = Running::start(&tmp.data(), &config);
+    router.signal("-TERM");
+    let (_, log) = router.end();
+    let warnings: Vec<&str> = log.lines().filter(|l| l.contains(" WARN ")).collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(warnings[0].ends_with("set reseed.files"), "{log}");
+}
+
+#[test]
+fn a_proxy_for_everybody_is_warned_of() {
+    let tmp = TestDir::new("open");
+    let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("0.0.0.0:{port}");
+    let config = tmp.file("x.toml", &format!("[http_proxy]\nlisten = \"{listen}\"\n"));
+    let router = Running::start(&tmp.data(), &config);
+    router.signal("-TERM");
+    let (_, log) = router.end();
+    let want = format!("http_proxy.listen: anybody who can reach {listen} can use it");
+    assert!(log.lines().any(|l| l.contains(" WARN ") && l.ends_with(&want)), "{log}");
+}

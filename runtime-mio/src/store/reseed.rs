@@ -1,6 +1,8 @@
 //! RouterInfos that the user gives for the first start: files, folders of them, zip archives.
 
 use super::load::{read, sorted};
+use ramson_core::wire::router_info::RouterInfo;
+use ramson_core::wire::zip;
 use std::fs::Metadata;
 use std::io;
 use std::path::Path;
@@ -21,14 +23,17 @@ const ZIP: &[u8] = b"PK\x03\x04";
 /// How an SU3 file begins.
 const SU3: &[u8] = b"I2Psu3";
 
-/// What was found; the core checks each before it uses it.
+/// Problems that are told one by one.
+const MAX_PROBLEMS: usize = 10;
+
+/// What was found, whole files; the core checks each RouterInfo before it uses it.
 #[derive(Debug, Default)]
 pub struct Reseed {
     /// RouterInfos.
     pub router_infos: Vec<Arc<[u8]>>,
     /// Zip archives, unopened.
     pub archives: Vec<Vec<u8>>,
-    /// What could not be used, one line each.
+    /// What could not be used, one line each, the first few.
     pub problems: Vec<String>,
 }
 
@@ -37,9 +42,9 @@ pub struct Reseed {
 pub fn read_all<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Reseed {
     let mut reseed = Reseed::default();
     for path in paths {
-        let before = reseed.found();
+        let (before, told) = (reseed.found(), reseed.problems.len());
         match std::fs::metadata(path).and_then(|meta| reseed.any(path, &meta)) {
-            Ok(()) if reseed.found() == before => {
+            Ok(()) if reseed.found() == before && reseed.problems.len() == told => {
                 reseed.problem(path, "no RouterInfo files in it");
             }
             Ok(()) => {}
@@ -55,7 +60,11 @@ impl Reseed {
     }
 
     fn problem(&mut self, path: &Path, problem: impl std::fmt::Display) {
-        self.problems.push(format!("{}: {problem}", path.display()));
+        match self.problems.len() {
+            ..MAX_PROBLEMS => self.problems.push(format!("{}: {problem}", path.display())),
+            MAX_PROBLEMS => self.problems.push("and more".into()),
+            _ => {}
+        }
     }
 
     fn any(&mut self, path: &Path, meta: &Metadata) -> io::Result<()> {
@@ -73,8 +82,10 @@ impl Reseed {
             if self.archives.len() >= MAX_ARCHIVES {
                 return Err(io::Error::other("too many archives, not used"));
             }
+            zip::Archive::new(&bytes)
+                .map_err(|e| io::Error::other(format!("a damaged zip archive: {e}")))?;
             self.archives.push(bytes);
-        } else if bytes.len() as u64 > MAX_ROUTER_INFO {
+        } else if bytes.len() as u64 > MAX_ROUTER_INFO || RouterInfo::decode(&bytes).is_err() {
             return Err(io::Error::other("neither a RouterInfo nor a zip archive"));
         } else if self.router_infos.len() < MAX_ROUTER_INFOS {
             self.router_infos.push(Arc::from(bytes));

@@ -193,11 +193,23 @@ fn reseed_takes_files_folders_and_archives() {
     std::fs::write(at("netDb/rA/routerInfo-b.dat"), infos[2].as_bytes()).unwrap();
     std::fs::write(at("netDb/rA/deep/routerInfo-c.dat"), infos[3].as_bytes()).unwrap();
     std::fs::write(at("netDb/README"), "not one").unwrap();
-    std::fs::write(at("r.zip"), b"PK\x03\x04...").unwrap();
+    // As short as a zip with one empty entry can be.
+    let zip = [
+        &b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0a"[..],
+        b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0a",
+        b"PK\x05\x06\0\0\0\0\x01\0\x01\0\x2f\0\0\0\x1f\0\0\0\0\0",
+    ];
+    std::fs::write(at("r.zip"), zip.concat()).unwrap();
+    std::fs::write(at("cut.zip"), zip[0]).unwrap();
+    std::fs::write(at("netDb/junk.dat"), "not one either").unwrap();
+    std::fs::write(at("junk"), "nor this").unwrap();
     std::fs::write(at("x.su3"), b"I2Psu3...").unwrap();
     std::fs::write(at("big"), vec![1; 5000]).unwrap();
     std::fs::create_dir(at("empty")).unwrap();
-    let paths = ["router.info", "netDb", "r.zip", "x.su3", "big", "empty", "missing"].map(at);
+    let paths =
+        ["router.info", "netDb", "r.zip", "cut.zip", "junk", "x.su3", "big", "empty", "missing"]
+            .map(at);
     let reseed = reseed::read_all(paths.iter().map(PathBuf::as_path));
     let want: Vec<Arc<[u8]>> = [0, 2, 3, 1].map(|i: usize| infos[i].as_bytes().into()).into();
     assert_eq!(reseed.router_infos.len(), 4);
@@ -207,12 +219,31 @@ fn reseed_takes_files_folders_and_archives() {
     assert_eq!(reseed.archives.len(), 1);
     let problems: Vec<&str> =
         reseed.problems.iter().map(|p| p.rsplit_once('/').unwrap().1).collect();
-    assert_eq!(problems.len(), 4, "{problems:?}");
-    for (problem, start) in
-        problems.iter().zip(["x.su3: SU3", "big: neither", "empty: no Router", "missing: No such"])
-    {
+    let want = [
+        "junk.dat: neither a RouterInfo",
+        "cut.zip: a damaged zip archive",
+        "junk: neither a RouterInfo",
+        "x.su3: SU3",
+        "big: neither",
+        "empty: no Router",
+        "missing: No such",
+    ];
+    assert_eq!(problems.len(), want.len(), "{problems:?}");
+    for (problem, start) in problems.iter().zip(want) {
         assert!(problem.starts_with(start), "{problem}");
     }
+}
+
+#[test]
+fn a_folder_of_junk_does_not_fill_the_log() {
+    let tmp = TestDir::new("reseed-junk");
+    for i in 0..30 {
+        std::fs::write(tmp.path().join(format!("{i:02}.dat")), "junk").unwrap();
+    }
+    let reseed = reseed::read_all([tmp.path()]);
+    assert_eq!(reseed.problems.len(), 11, "{:?}", reseed.problems);
+    assert_eq!(reseed.problems.last().unwrap(), "and more");
+    assert!(reseed.problems[9].contains("09.dat: neither"));
 }
 
 #[test]
