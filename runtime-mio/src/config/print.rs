@@ -4,54 +4,86 @@ use super::Settings;
 use ramson_core::config::{ServerKind, Tunnels};
 use std::fmt::{Display, Write as _};
 
+/// What a server tunnel can look like. A line is an example when nothing follows its `#`.
+const SERVER: &str = r#"
+# A site or service of yours, under an address of its own; kind "http" replaces request headers
+# that would say something false to the server, "tcp" passes all bytes.
+#[[server]]
+#name = "site"
+#target = "127.0.0.1:8080"
+#kind = "http"
+#keys = "site.dat"  # in the folder keys/; NAME.dat when absent
+"#;
+/// What a client tunnel can look like.
+const CLIENT: &str = r#"
+# A local port that leads to one destination.
+#[[client]]
+#name = "git"
+#listen = "127.0.0.1:9418"
+#destination = "example.i2p:9418"
+"#;
+
 /// The whole configuration; see [`Settings::to_toml`].
 pub(super) fn to_toml(settings: &Settings) -> String {
     let router = &settings.router;
     let mut out = Printer(String::new());
 
     out.section("[network]");
-    out.value("id", router.network.id);
-    out.value("allow_local", router.network.allow_local);
+    out.noted("id", router.network.id, "2 is the public network");
+    out.noted("allow_local", router.network.allow_local, "private addresses, for test networks");
 
     out.section("[ntcp2]");
-    out.optional("host", router.ntcp2.host.map(quoted), "the address to publish");
-    out.optional("port", router.ntcp2.port, "chosen once and remembered");
-    out.optional("bind", router.ntcp2.bind.map(quoted), "any address");
-    out.value("publish", router.ntcp2.publish);
+    let host = router.ntcp2.host.map(quoted);
+    out.optional("host", host, "\"203.0.113.7\"", "the address to publish; none when absent");
+    out.optional("port", router.ntcp2.port, "14567", "chosen once and remembered when absent");
+    out.optional("bind", router.ntcp2.bind.map(quoted), "\"0.0.0.0\"", "any address when absent");
+    out.noted("publish", router.ntcp2.publish, "the address, if there is a host");
 
     out.section("[reseed]");
     let files: Vec<String> = settings.reseed.iter().map(|p| quoted(p.display())).collect();
-    out.value("files", format_args!("[{}]", files.join(", ")));
+    let note = "RouterInfo files, folders or zips of them, for the first start";
+    out.noted("files", format_args!("[{}]", files.join(", ")), note);
 
     out.section("[limits]");
-    out.value("bandwidth_in", router.limits.bandwidth_in);
-    out.value("bandwidth_out", router.limits.bandwidth_out);
-    out.value("share", router.limits.share);
-    out.value("transit_tunnels", router.limits.transit_tunnels);
+    let rate = "bytes per second, or a text such as \"512 KiB\"";
+    out.noted("bandwidth_in", router.limits.bandwidth_in, rate);
+    out.noted("bandwidth_out", router.limits.bandwidth_out, rate);
+    out.noted("share", router.limits.share, "per cent of it that others may use");
+    out.noted("transit_tunnels", router.limits.transit_tunnels, "tunnels of others, at most");
 
     out.section("[tunnels.exploratory]");
-    out.length_and_quantity(router.exploratory);
-    out.value("length_variance", router.exploratory.length_variance);
-    out.section("[tunnels.client]");
+    out.noted("length", router.exploratory.length, "hops");
+    out.noted("quantity", router.exploratory.quantity, "tunnels in each direction");
+    let variance = "up to so many hops more, at random";
+    out.noted("length_variance", router.exploratory.length_variance, variance);
+    out.section(
+        "[tunnels.client]  # of the proxy, servers and clients that say nothing themselves",
+    );
     out.length_and_quantity(router.client);
     out.value("length_variance", router.client.length_variance);
 
     out.section("[http_proxy]");
     match &router.http_proxy {
         Some(proxy) => {
-            out.value("listen", quoted(proxy.listen));
+            out.noted("listen", quoted(proxy.listen), "or \"off\" for no proxy");
             out.length_and_quantity(proxy.tunnels);
         }
-        None => out.value("listen", quoted("off")),
+        None => out.noted("listen", quoted("off"), "or an address such as \"127.0.0.1:4444\""),
+    }
+    if router.servers.is_empty() {
+        out.0.push_str(SERVER);
     }
     for server in &router.servers {
         out.section("[[server]]");
         out.value("name", quoted(&server.name));
         out.value("target", quoted(server.target));
         let kind = if server.kind == ServerKind::Http { "http" } else { "tcp" };
-        out.value("kind", quoted(kind));
+        out.noted("kind", quoted(kind), "\"tcp\" or \"http\"");
         out.value("keys", quoted(&server.keys));
         out.length_and_quantity(server.tunnels);
+    }
+    if router.clients.is_empty() {
+        out.0.push_str(CLIENT);
     }
     for client in &router.clients {
         out.section("[[client]]");
@@ -60,7 +92,8 @@ pub(super) fn to_toml(settings: &Settings) -> String {
         out.value("destination", quoted(&client.destination));
     }
     out.section("[log]");
-    out.value("level", quoted(settings.log_level.as_str().to_ascii_lowercase()));
+    let level = quoted(settings.log_level.as_str().to_ascii_lowercase());
+    out.noted("level", level, "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"");
     out.0
 }
 
@@ -77,12 +110,17 @@ impl Printer {
         let _ = writeln!(self.0, "{key} = {value}");
     }
 
-    /// An absent value becomes a comment that says what that means.
-    fn optional(&mut self, key: &str, value: Option<impl Display>, absent: &str) {
+    /// A value with what it means behind it.
+    fn noted(&mut self, key: &str, value: impl Display, note: &str) {
+        let _ = writeln!(self.0, "{key} = {value}  # {note}");
+    }
+
+    /// An absent value becomes a comment with an example.
+    fn optional(&mut self, key: &str, value: Option<impl Display>, example: &str, note: &str) {
         match value {
-            Some(value) => self.value(key, value),
+            Some(value) => self.noted(key, value, note),
             None => {
-                let _ = writeln!(self.0, "# {key}: {absent}");
+                let _ = writeln!(self.0, "#{key} = {example}  # {note}");
             }
         }
     }

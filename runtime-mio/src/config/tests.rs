@@ -112,6 +112,25 @@ fn what_is_printed_reads_back_as_itself() {
 }
 
 #[test]
+fn the_examples_in_what_is_printed_are_valid() {
+    let printed = Settings::default().to_toml();
+    for word in ["# bytes per second", "# per cent", "\"off\" for no proxy"] {
+        assert!(printed.contains(word), "{word}: {printed}");
+    }
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(example) if !example.starts_with(' ') => format!("{example}\n"),
+        _ => format!("{line}\n"),
+    };
+    let router = parse(&printed.lines().map(line).collect::<String>()).unwrap().router;
+    assert_eq!((router.servers.len(), router.clients.len()), (1, 1));
+    assert_eq!(router.servers[0].kind, ServerKind::Http);
+    assert_eq!((router.ntcp2.host.is_some(), router.ntcp2.port), (true, Some(14567)));
+    // What is there already needs no example.
+    let printed = parse(FULL).unwrap().to_toml();
+    assert!(!printed.contains("#[["), "{printed}");
+}
+
+#[test]
 fn no_proxy_can_be_asked_for() {
     assert_eq!(parse("http_proxy.listen = \"off\"").unwrap().router.http_proxy, None);
 }
