@@ -2,9 +2,9 @@
 //!
 //! Nothing in this crate opens a socket, reads a clock, starts a thread or draws entropy:
 //! time, randomness, stored state and bytes come in as values, and effects go out as data.
-//! Modules depend on each other in one direction only:
-//! `router -> client -> streaming, datagram -> destination -> {transport, netdb, tunnel, garlic}
-//! -> wire -> {crypto, time, rng}`; siblings never import each other.
+//! Modules depend on each other in one direction only, from the left to the right:
+//! `router -> client -> {streaming, datagram} -> destination -> {transport, netdb, tunnel, garlic}
+//! -> keys -> wire -> {crypto, config, conn} -> {rng, time}`; siblings never import each other.
 #![no_std]
 #![forbid(unsafe_code)]
 
