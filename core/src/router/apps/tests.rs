@@ -287,10 +287,10 @@ fn a_tunnel_runs_on_while_we_stop_and_is_then_reset_on_both_sides() {
     let ends = |apps: &mut Apps| {
         let mut ends = Vec::new();
         while let Some(action) = apps.poll_action() {
-            match action {
-                AppAction::Effect(Action::ShutdownWrite(_)) => ends.push(false),
-                AppAction::Effect(Action::Close { abort, .. }) => ends.push(abort),
-                _ => {}
+            if let AppAction::Effect(Action::ShutdownWrite(_)) = action {
+                ends.push(false);
+            } else if let AppAction::Effect(Action::Close { abort, .. }) = action {
+                ends.push(abort);
             }
         }
         ends
