@@ -403,7 +403,11 @@ impl Conn {
         self.heard = cx.now;
         self.silent_since = None;
         self.proven |= names_us;
-        self.handle_acks(cx, packet, options.delay);
+        // A bare ack of our SYN answers one that came again. Its reply may be lost for good, so we go
+        // on asking until we have it.
+        if self.established || self.incoming {
+            self.handle_acks(cx, packet, options.delay);
+        }
         if packet.is_pure_ack() {
             self.acks.now |= options.delay == Some(0) && self.acks.received > 0;
         } else {

@@ -3,7 +3,7 @@
 use super::super::*;
 use super::net::*;
 use super::peer::*;
-use crate::wire::streaming::{Nacks, Packet};
+use crate::wire::streaming::{Flags, Nacks, Outgoing, Packet};
 use alloc::vec;
 
 fn line() -> Link {
@@ -311,4 +311,26 @@ fn a_syn_for_somebody_else_is_dropped() {
     let old = encode(&Outgoing { nacks: Nacks::Missing(&[]), ..peer.syn(&recipient, b"a") });
     peer.send_bytes(&old);
     assert_eq!(peer.streams.len(), 1);
+}
+
+#[test]
+fn a_bare_ack_does_not_stand_for_the_reply_to_a_syn() {
+    let mut peer = Peer::new();
+    let remote = peer.identity.clone();
+    let id = peer.streams.connect(peer.now, remote, 80, 5).unwrap();
+    peer.streams.write(peer.now, id, b"GET /");
+    assert!(peer.recv_one().has(Flags::SYNCHRONIZE));
+    // The peer had the SYN, says so when it comes again, and its reply gets lost.
+    peer.send(&peer.packet(0, 0, b""));
+    let again = peer.wait(Duration::from_secs(10));
+    assert!(again.iter().any(|(_, got)| got.has(Flags::SYNCHRONIZE)), "{again:?}");
+    let reply = Outgoing {
+        flags: Flags::SYNCHRONIZE,
+        from: Some(&peer.identity.clone()),
+        max_size: Some(1812),
+        sign: Some(&peer.key.clone()),
+        ..peer.packet(0, 0, b"")
+    };
+    peer.send(&reply);
+    assert!(peer.events().contains(&StreamEvent::Connected(id)));
 }
