@@ -286,8 +286,9 @@ impl Conn {
         self.end_announced = true;
     }
 
-    /// Sends FIN.
+    /// Sends FIN. From now on the socket may be dropped without breaking what was sent.
     pub(super) fn end_write(&mut self) {
+        self.socket.set_linger(None);
         match self.socket.shutdown(Shutdown::Write) {
             Ok(()) => self.write = WriteSide::Ended,
             Err(_) => self.break_write(),
@@ -313,11 +314,17 @@ impl Conn {
 const SHORT_READ_MEANS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 impl Socket {
-    /// Makes the kernel drop what is unsent and send RST when the socket is dropped.
+    /// Makes the kernel drop what is unsent and send RST when the socket is dropped, as
+    /// [`super::listen::tune`] does for every new one.
     pub(super) fn set_abort(&self) {
+        self.set_linger(Some(Duration::ZERO));
+    }
+
+    fn set_linger(&self, linger: Option<Duration>) {
         match self {
-            // If this fails the peer sees FIN instead: worse, but closed.
-            Self::Tcp(tcp) => drop(socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO))),
+            // A socket that refuses this is dead already.
+            Self::Tcp(tcp) => drop(socket2::SockRef::from(tcp).set_linger(linger)),
+            // It has no RST; what is said on one shows its own end.
             Self::Unix(_) => {}
         }
     }

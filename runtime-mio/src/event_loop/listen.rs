@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Bytes that the kernel takes beyond what the network takes: enough to keep it busy until the next
 /// turn, and no more, so that a slow peer's bytes wait in the router, where priorities hold.
@@ -48,7 +49,11 @@ pub(super) enum Accepted {
 }
 
 /// Prepares a TCP stream. Where this fails the stream is slower, or dead, which reading will show.
+///
+/// Until its writing side was ended in good order it ends with RST however it ends, be it that the
+/// process dies: a FIN would make half an answer look like the whole.
 pub(super) fn tune(socket: &SockRef<'_>) {
+    let _ = socket.set_linger(Some(Duration::ZERO));
     // Frames are filled before they are written, so Nagle would only delay them.
     let _ = socket.set_tcp_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]

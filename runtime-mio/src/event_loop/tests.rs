@@ -546,6 +546,69 @@ fn a_shutdown_sends_the_last_bytes_and_ends_the_loop() {
     assert_eq!(rig.ledger.lock().unwrap().events, [Event::Stopped]);
 }
 
+/// How a peer sees the end of a stream that it begins to read only now.
+fn end_of(mut tcp: TcpStream) -> Result<usize, ErrorKind> {
+    let mut got = Vec::new();
+    tcp.read_to_end(&mut got).map_err(|e| e.kind())
+}
+
+/// More than two kernels hold for a stream.
+const TOO_MUCH: usize = 64 << 20;
+
+#[test]
+fn what_the_end_of_the_loop_cuts_short_is_reset() {
+    let first = ConnId::accepted(0);
+    // The router had more to say, or had not said that this was all.
+    for (len, closed) in [(TOO_MUCH, true), (TOO_MUCH, false), (4, false)] {
+        let mut rig = Rig::new(move |desk, told| {
+            if *told == Told::Command {
+                desk.write(first, &vec![0; len]);
+                if closed {
+                    desk.close(first, false);
+                }
+                desk.actions.push_back(Action::Notify(Event::Stopped));
+            }
+            Consumed::default()
+        });
+        let tcp = rig.connect();
+        rig.next();
+        rig.command();
+        rig.join().unwrap();
+        assert_eq!(end_of(tcp), Err(ErrorKind::ConnectionReset), "{len} {closed}");
+    }
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_reset_when_its_time_is_up() {
+    let (told, _receive) = channel();
+    let id = ConnId::accepted(0);
+    let answer = move |desk: &mut Desk, told: &Told| {
+        if matches!(told, Told::Accepted(..)) {
+            desk.write(id, &vec![0; TOO_MUCH]);
+            desk.close(id, false);
+        }
+        Consumed::default()
+    };
+    let desk = Desk { limit: usize::MAX, ..Desk::default() };
+    let fake = Fake { desk, answer: Box::new(answer), told };
+    let mut event_loop = EventLoop::new(fake, FakeHost(Arc::default()), 1).unwrap();
+    let acceptor = Acceptor::tcp(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr: SocketAddr = ([127, 0, 0, 1], acceptor.port().unwrap()).into();
+    event_loop.listen(Listener::Ntcp2, acceptor).unwrap();
+    let tcp = TcpStream::connect(addr).unwrap();
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut events = Events::with_capacity(MAX_EVENTS);
+    while !event_loop.conns.get(0).is_some_and(|c| c.phase == Phase::Flushing && !c.writable) {
+        event_loop.turn(&mut events).unwrap();
+    }
+    // What the kernel took was progress; after that there is none.
+    event_loop.expired(clock::now(), 0);
+    assert_eq!(event_loop.conns.len(), 1);
+    event_loop.expired(clock::now(), 0);
+    assert!(event_loop.conns.is_empty());
+    assert_eq!(end_of(tcp), Err(ErrorKind::ConnectionReset));
+}
+
 #[test]
 fn a_machine_that_does_not_stop_is_left_at_the_deadline() {
     let mut rig = Rig::new(|_, _| Consumed::default());
