@@ -79,10 +79,17 @@ struct Tasks {
     gate: Arc<Semaphore>,
     /// Tells the reader to read on a while for nobody; dropped, to end.
     linger: oneshot::Sender<()>,
-    /// Bytes to write; closed, to finish.
-    queue: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    /// Closed after [`Order::Finish`].
+    queue: Option<mpsc::UnboundedSender<Order>>,
     /// Tells the writer to send RST.
     abort: Arc<Notify>,
+}
+
+/// What a writer is to do. One that is left without [`Self::Finish`] ends with RST.
+enum Order {
+    Write(Vec<u8>),
+    /// FIN: that was all.
+    Finish,
 }
 
 impl Conn {
@@ -110,6 +117,7 @@ impl Conn {
         // Frames are filled before they are written, so Nagle would only delay them.
         let _slower = stream.set_nodelay(true);
         let (read, write) = stream.into_split();
+        let write = Writer::new(write);
         let gate = Arc::new(Semaphore::new(1));
         let abort = Arc::new(Notify::new());
         let (linger, closed) = oneshot::channel();
@@ -146,20 +154,21 @@ impl Conn {
     pub(crate) fn write(&mut self, bytes: Vec<u8>) {
         if let Some(queue) = self.tasks.as_ref().and_then(|t| t.queue.as_ref()) {
             // A writer that is gone has said so.
-            let _gone = queue.send(bytes);
+            let _gone = queue.send(Order::Write(bytes));
             self.writing = true;
         }
     }
 
     /// Closes the writing side after what is queued.
     pub(crate) fn finish(&mut self) {
-        if let Some(tasks) = &mut self.tasks {
-            tasks.queue = None;
+        if let Some(queue) = self.tasks.as_mut().and_then(|t| t.queue.take()) {
+            let _gone = queue.send(Order::Finish);
         }
     }
 
     /// Closes with FIN after what is queued.
     pub(crate) fn close(mut self) {
+        self.finish();
         if let Some(tasks) = self.tasks.take() {
             let _gone = tasks.linger.send(());
         }
@@ -217,38 +226,73 @@ async fn reading(
     }
 }
 
+/// The writing half. Until it is finished its socket ends with RST however it ends, be it that its
+/// task is cut: a FIN would make half an answer look like the whole.
+struct Writer(Option<OwnedWriteHalf>);
+
+impl Writer {
+    fn new(half: OwnedWriteHalf) -> Self {
+        // A socket that refuses this is dead already.
+        let _dead = half.as_ref().set_zero_linger();
+        Self(Some(half))
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Some(half) => half.write(bytes).await,
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Sends FIN.
+    async fn finish(mut self) {
+        if let Some(mut half) = self.0.take() {
+            #[expect(deprecated, reason = "this only lifts what `new` set, and cannot block")]
+            let _dead = half.as_ref().set_linger(None);
+            let _best_effort = half.shutdown().await;
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(half) = self.0.take() {
+            // Without the FIN that dropping it would send.
+            half.forget();
+        }
+    }
+}
+
 async fn writing(
     conn: ConnId,
-    mut stream: OwnedWriteHalf,
-    mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    mut stream: Writer,
+    mut queue: mpsc::UnboundedReceiver<Order>,
     abort: Arc<Notify>,
     happened: mpsc::Sender<Happened>,
 ) {
     let finished = tokio::select! {
         biased;
-        () = abort.notified() => {
-            let _best_effort = stream.as_ref().set_zero_linger();
-            // Without the FIN that dropping it would send.
-            stream.forget();
-            return;
-        }
+        () = abort.notified() => return,
         finished = write_all(conn, &mut stream, &mut queue, &happened) => finished,
     };
     if finished {
-        let _best_effort = stream.shutdown().await;
+        stream.finish().await;
     } else {
+        drop(stream);
         let _stopped = happened.send(Happened::WriteFailed { conn }).await;
     }
 }
 
-/// Writes until the queue is closed; `false` when the peer does not take it all.
+/// Writes until it is to finish; `false` when the peer does not take it all, or nobody says that it
+/// was all.
 async fn write_all(
     conn: ConnId,
-    stream: &mut OwnedWriteHalf,
-    queue: &mut mpsc::UnboundedReceiver<Vec<u8>>,
+    stream: &mut Writer,
+    queue: &mut mpsc::UnboundedReceiver<Order>,
     happened: &mpsc::Sender<Happened>,
 ) -> bool {
-    while let Some(bytes) = queue.recv().await {
+    while let Some(order) = queue.recv().await {
+        let Order::Write(bytes) = order else { return true };
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             match timeout(FLUSH, stream.write(rest)).await {
@@ -259,11 +303,12 @@ async fn write_all(
                 Err(_) => {}
             }
         }
-        if queue.is_empty() && happened.send(Happened::Written { conn }).await.is_err() {
-            return true;
+        if queue.is_empty() {
+            // When nobody hears it, what is queued later still says how this ends.
+            let _stopped = happened.send(Happened::Written { conn }).await;
         }
     }
-    true
+    false
 }
 
 #[cfg(test)]
@@ -351,6 +396,49 @@ mod tests {
         let e = peer.read_to_end(&mut heard).await.unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::ConnectionReset);
         drop(happened);
+    }
+
+    /// How a peer sees the end of a stream that it begins to read only now.
+    async fn end_of(mut peer: TcpStream) -> Result<usize, io::ErrorKind> {
+        let mut heard = Vec::new();
+        let read = timeout(PATIENCE, peer.read_to_end(&mut heard)).await.unwrap();
+        read.map_err(|e| e.kind())
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_is_cut_resets() {
+        let Pair { mut conn, peer, happened, tasks } = pair().await;
+        // More than two kernels hold for a stream.
+        conn.write(vec![2; 64 << 20]);
+        conn.close();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let [mut readers, mut writers] = tasks;
+        writers.shutdown().await;
+        readers.shutdown().await;
+        assert_eq!(end_of(peer).await, Err(io::ErrorKind::ConnectionReset));
+        drop(happened);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_closed_is_reset() {
+        let Pair { mut conn, peer, mut happened, tasks } = pair().await;
+        conn.write(vec![2; 10]);
+        while !matches!(happened.recv().await, Some(Happened::Written { .. })) {}
+        drop(conn);
+        end(tasks).await;
+        assert_eq!(end_of(peer).await, Err(io::ErrorKind::ConnectionReset));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_ends_in_good_order_though_nobody_listens_any_more() {
+        let Pair { mut conn, peer, happened, tasks } = pair().await;
+        drop(happened);
+        conn.write(vec![2; 10]);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        conn.write(vec![2; 10]);
+        conn.close();
+        assert_eq!(end_of(peer).await, Ok(20));
+        end(tasks).await;
     }
 
     #[tokio::test]

@@ -86,10 +86,11 @@ impl<H: Host> Driver<H> {
         while self.others.try_join_next().is_some() {}
     }
 
-    /// Lets the last words be sent, then ends every task, and with it every socket.
+    /// Lets the last words be sent, then ends every task, and with it every socket. Connections that
+    /// the router did not close end with RST: nobody said that what they brought was all.
     pub(crate) async fn end(mut self, patience: Duration) {
         for conn in std::mem::take(&mut self.conns).into_values() {
-            conn.close();
+            conn.abort();
         }
         let writers = async { while self.writers.join_next().await.is_some() {} };
         let _given_up = tokio::time::timeout(patience, writers).await;
@@ -303,5 +304,48 @@ fn error(e: &io::Error) -> ConnError {
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe => ConnError::Reset,
         _ => ConnError::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ramson_core::config::Config;
+    use ramson_core::rng::Seed;
+    use ramson_core::router::input::Stored;
+    use ramson_core::router::output::StoreKey;
+    use std::sync::Arc;
+    use tokio::io::AsyncReadExt;
+
+    struct Nobody;
+
+    impl Host for Nobody {
+        fn persist(&mut self, _: StoreKey, _: Option<Arc<[u8]>>) {}
+        fn notify(&mut self, _: Event) {}
+    }
+
+    #[tokio::test]
+    async fn at_the_end_only_what_the_router_closed_ends_in_good_order() {
+        let clock = Clock::start();
+        let (now, unix) = (clock.now(), clock.unix());
+        let seed = Seed::from_number(1);
+        let router = Router::new(Arc::new(Config::default()), Stored::default(), seed, now, unix);
+        let (happened, _queue) = mpsc::channel(16);
+        let mut driver = Driver::new(router.unwrap(), clock, Nobody, happened);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peers = Vec::new();
+        for n in 0..2 {
+            peers.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let conn = ConnId::accepted(n);
+            driver.open(conn, listener.accept().await.unwrap().0);
+            driver.conns.get_mut(&conn).unwrap().write(b"part".to_vec());
+        }
+        driver.act(Action::Close { conn: ConnId::accepted(0), abort: false });
+        driver.end(Duration::from_secs(10)).await;
+        let mut ends = Vec::new();
+        for peer in &mut peers {
+            ends.push(peer.read_to_end(&mut Vec::new()).await.map_err(|e| e.kind()));
+        }
+        assert_eq!(ends, [Ok(4), Err(io::ErrorKind::ConnectionReset)]);
     }
 }

@@ -56,6 +56,8 @@ pub(crate) async fn accept(
     loop {
         match socket.accept().await {
             Ok((stream, remote)) => {
+                // RST, should it be dropped before the router knows it; see `conn::Writer`.
+                let _dead = stream.set_zero_linger();
                 if happened.send(Happened::Accepted { listener, stream, remote }).await.is_err() {
                     return;
                 }
