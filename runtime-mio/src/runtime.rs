@@ -153,15 +153,17 @@ impl Runtime {
     }
 
     /// From now on SIGINT, SIGTERM and SIGHUP stop the router in good order, and a second one at
-    /// once. A SIGHUP that is ignored, as under `nohup`, stays ignored. Writing to a closed pipe
-    /// makes no signal in a Rust program.
+    /// once. A SIGHUP that is ignored, as under `nohup`, stays ignored; where that cannot be known,
+    /// for want of a `/proc`, SIGHUP is left as it is. Writing to a closed pipe makes no signal in a
+    /// Rust program.
     ///
     /// # Errors
     ///
     /// When the operating system refuses.
     pub fn handle_signals(&mut self) -> Result<(), RuntimeError> {
         let fail = |e| system("handle signals", e);
-        let hangup = (!ignores_hangup()).then_some(SIGHUP);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let hangup = (ignores_hangup(&status) == Some(false)).then_some(SIGHUP);
         let mut signals =
             Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup)).map_err(fail)?;
         self.event_loop.watch(&mut signals).map_err(fail)?;
@@ -275,14 +277,12 @@ impl Host for Outside {
     }
 }
 
-/// Whether whoever started us wants us to outlive the terminal. Told where there is a `/proc`.
-fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
+/// Whether whoever started us wants us to outlive the terminal, from what `/proc` says of a process.
+/// `None` where it does not say.
+fn ignores_hangup(status: &str) -> Option<bool> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(mask >> (SIGHUP - 1) & 1 == 1)
 }
 
 fn system(what: &'static str, error: io::Error) -> RuntimeError {
@@ -482,6 +482,18 @@ mod tests {
         for config in [&mut no_host, &mut not_published] {
             assert!(bind(config, &store).unwrap().is_empty());
             assert_eq!(config.ntcp2.port, None);
+        }
+    }
+
+    #[test]
+    fn a_hangup_is_left_alone_unless_it_is_known_not_to_be_ignored() {
+        for (status, want) in [
+            ("Name:\tramson\nSigBlk:\t01\nSigIgn:\t0000000000001001\n", Some(true)),
+            ("SigIgn:\t0000000000001000\n", Some(false)),
+            ("SigIgn:\tnonsense\n", None),
+            ("", None),
+        ] {
+            assert_eq!(ignores_hangup(status), want, "{status}");
         }
     }
 
