@@ -67,8 +67,9 @@ use tokio::time::MissedTickBehavior;
 const WALL_CLOCK: Duration = Duration::from_secs(60);
 /// A shutdown that takes longer is cut short.
 const GOODBYE: Duration = Duration::from_secs(10);
-/// How long the last bytes of closed streams may take after that.
-const LAST_FLUSH: Duration = Duration::from_secs(1);
+/// How long the last bytes of closed streams may take after that. With the
+/// steps of the router before it, a stop takes two seconds at most.
+const LAST_FLUSH: Duration = Duration::from_millis(250);
 /// Happenings of all connections that wait to be handled; connections wait when it is full.
 const QUEUE: usize = 1024;
 /// Questions that wait to be answered; who asks waits when it is full.

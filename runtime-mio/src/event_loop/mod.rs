@@ -48,8 +48,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a closed stream may make no progress with its last bytes.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the last bytes of all streams may take when the router has stopped.
-const LAST_FLUSH: Duration = Duration::from_secs(1);
+/// How long the last bytes of all streams may take when the router has stopped. With the
+/// steps of the router before it, a stop takes two seconds at most.
+const LAST_FLUSH: Duration = Duration::from_millis(250);
 /// Panics of the router that are survived within [`PANIC_WINDOW`].
 const MAX_PANICS: u32 = 50;
 const PANIC_WINDOW: Duration = Duration::from_mins(1);
