@@ -143,12 +143,6 @@ impl Runtime {
         for (listener, acceptor) in listeners {
             event_loop.listen(listener, acceptor).map_err(|e| system("watch a listener", e))?;
         }
-        match control::listen(dir.path()) {
-            Ok(acceptor) => event_loop
-                .listen(Listener::Control, acceptor)
-                .map_err(|e| system("watch the control socket", e))?,
-            Err(e) => warn!("no control socket, so `ramson info` shows little: {e}"),
-        }
         Ok(Self { event_loop, commands, dir })
     }
 
@@ -182,12 +176,20 @@ impl Runtime {
         Handle { commands: self.commands.clone(), waker: self.event_loop.waker() }
     }
 
-    /// Runs on this thread until a shutdown is done.
+    /// Opens the control socket and runs on this thread until a shutdown is done.
     ///
     /// # Errors
     ///
     /// The router or the machine under it failed.
-    pub fn run(self) -> Result<(), RuntimeError> {
+    pub fn run(mut self) -> Result<(), RuntimeError> {
+        // Last of all: who finds it may signal us.
+        match control::listen(self.dir.path()) {
+            Ok(acceptor) => self
+                .event_loop
+                .listen(Listener::Control, acceptor)
+                .map_err(|e| system("watch the control socket", e))?,
+            Err(e) => warn!("no control socket, so `ramson info` shows little: {e}"),
+        }
         info!("running; data folder {}", self.dir.path().display());
         let (host, result) = self.event_loop.run();
         if host.deadline == Some(Instant::ZERO) {
