@@ -13,6 +13,8 @@ const SERVER: &str = r#"
 #target = "127.0.0.1:8080"
 #kind = "http"
 #keys = "site.dat"  # in the folder keys/; NAME.dat when absent
+#length = 3  # hops; that of tunnels.client when absent, and so is the quantity
+#quantity = 2  # tunnels in each direction
 "#;
 /// What a client tunnel can look like.
 const CLIENT: &str = r#"
@@ -21,6 +23,8 @@ const CLIENT: &str = r#"
 #name = "git"
 #listen = "127.0.0.1:9418"
 #destination = "example.i2p:9418"
+#length = 3  # hops; that of tunnels.client when absent, and so is the quantity
+#quantity = 2  # tunnels in each direction
 "#;
 
 /// The whole configuration; see [`Settings::to_toml`].
@@ -90,6 +94,7 @@ pub(super) fn to_toml(settings: &Settings) -> String {
         out.value("name", quoted(&client.name));
         out.value("listen", quoted(client.listen));
         out.value("destination", quoted(&client.destination));
+        out.length_and_quantity(client.tunnels);
     }
     out.section("[log]");
     let level = quoted(settings.log_level.as_str().to_ascii_lowercase());

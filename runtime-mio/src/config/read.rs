@@ -273,6 +273,7 @@ fn client(
     let listen = section.required_text(doc, "listen", ADDRESS, listen_addr);
     let destination =
         section.required_text(doc, "destination", DESTINATION, |s| Some(String::from(s)));
+    let tunnels = own_tunnels(doc, &mut section, router.client);
     let span = section.span().clone();
     section.finish(doc);
     // Whether it exists is found out when it is used.
@@ -293,7 +294,7 @@ fn client(
         doc.refuse(&listen_span, "client.listen", problem);
     }
     let mut client = Client::new(&name, listen, &destination);
-    client.tunnels = router.client;
+    client.tunnels = tunnels;
     taken.keys.insert(client.keys(), format!("client {name:?}"));
     router.clients.push(client);
 }

@@ -52,6 +52,13 @@ name = "irc"
 listen = "127.0.0.1:6668"
 destination = "irc.example.i2p:6667"
 
+[[client]]
+name = "git"
+listen = "127.0.0.1:9418"
+destination = "git.example.i2p"
+length = 3
+quantity = 1
+
 [log]
 level = "debug"
 "#;
@@ -91,7 +98,9 @@ fn every_key_reaches_its_place() {
     assert_eq!(r.servers, [site, ssh]);
     let mut irc = Client::new("irc", "127.0.0.1:6668".parse().unwrap(), "irc.example.i2p:6667");
     irc.tunnels = tunnels(1, 0, 2);
-    assert_eq!(r.clients, [irc]);
+    let mut git = Client::new("git", "127.0.0.1:9418".parse().unwrap(), "git.example.i2p");
+    git.tunnels = tunnels(3, 0, 1);
+    assert_eq!(r.clients, [irc, git]);
     assert_eq!(s.log_level, LevelFilter::Debug);
 }
 
@@ -152,6 +161,14 @@ fn what_is_wrong_names_file_line_key_and_what_is_allowed() {
         (
             "[[server]]\ntarget = \"1.2.3.4:5\"\nport = 1",
             "F:3: server.port: unknown key; allowed: name, target, kind, keys, length, quantity",
+        ),
+        (
+            "[[client]]\nlisten = \"1.2.3.4:5\"\ndestination = \"x.i2p\"\nlength = 8",
+            "F:4: client.length: 8: not allowed; allowed: a whole number from 0 to 7",
+        ),
+        (
+            "[[client]]\nlisten = \"1.2.3.4:5\"\ndestination = \"x.i2p\"\nkeys = \"a\"",
+            "F:4: client.keys: unknown key; allowed: name, listen, destination, length, quantity",
         ),
         // Wrong types.
         ("ntcp2 = 3", "F:1: ntcp2: found an integer; allowed: a section [ntcp2]"),
