@@ -10,14 +10,11 @@ use log::{info, warn};
 use mio::Waker;
 use ramson_core::config::Config;
 use ramson_core::keys::KeysError;
-use ramson_core::netdb::reseed::Report;
-use ramson_core::netdb::{NetDb, NetDbConfig};
-use ramson_core::rng::{Rng, Seed};
+use ramson_core::rng::Seed;
 use ramson_core::router::input::{Command, Listener, Stored};
 use ramson_core::router::output::{Event, StoreKey};
 use ramson_core::router::{Router, StartError};
 use ramson_core::time::Instant;
-use ramson_core::wire::hash::Hash;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -117,7 +114,7 @@ impl Runtime {
     pub fn start(settings: Settings, dir: DataDir) -> Result<Self, RuntimeError> {
         let store = Store::new(dir.path());
         let mut stored = store.load()?;
-        add_reseed(&mut stored, &settings)?;
+        add_reseed(&mut stored, &settings.reseed)?;
         let mut config = settings.router;
         limit_sessions(&mut config);
         let listeners = bind(&mut config, &store)?;
@@ -127,7 +124,7 @@ impl Runtime {
             .map_err(|e| system("no entropy", io::Error::other(e.to_string())))?;
         let router =
             Router::new(Arc::new(config), stored, Seed::new(seed), clock::now(), clock::unix())
-                .map_err(|e| start_error(e, &store))?;
+                .map_err(|e| start_error(e, &store, &settings.reseed))?;
 
         let (commands, receive) = channel();
         let host = Outside {
@@ -291,54 +288,30 @@ fn system(what: &'static str, error: io::Error) -> RuntimeError {
     RuntimeError::System { what, error }
 }
 
-fn start_error(e: StartError, store: &Store) -> RuntimeError {
+fn start_error(e: StartError, store: &Store, reseed: &[PathBuf]) -> RuntimeError {
     match e {
         StartError::Config(problem) => RuntimeError::Config(problem),
         StartError::Keys { key, reason } => RuntimeError::Keys { file: store.file(&key), reason },
+        StartError::Reseed(report) => {
+            let files: Vec<_> = reseed.iter().map(|p| p.display().to_string()).collect();
+            RuntimeError::Reseed(format!("{}: nothing usable: {report}", files.join(", ")))
+        }
         other => RuntimeError::Running(other.to_string()),
     }
 }
 
 /// Adds what the user gave for the first start. A router that knows others can do without.
-fn add_reseed(stored: &mut Stored, settings: &Settings) -> Result<(), RuntimeError> {
+fn add_reseed(stored: &mut Stored, files: &[PathBuf]) -> Result<(), RuntimeError> {
     let Reseed { router_infos, archives, problems } =
-        reseed::read_all(settings.reseed.iter().map(PathBuf::as_path));
-    let found = router_infos.len() + archives.len();
-    if stored.router_infos.is_empty() && !settings.reseed.is_empty() {
-        if found == 0 {
-            return Err(RuntimeError::Reseed(problems.join("; ")));
-        }
-        let report = try_reseed(&settings.router, &router_infos, &archives);
-        if report.used == 0 {
-            let files: Vec<_> = settings.reseed.iter().map(|p| p.display().to_string()).collect();
-            let problem = format!("{}: nothing usable: {report}", files.join(", "));
-            return Err(RuntimeError::Reseed(problem));
-        }
+        reseed::read_all(files.iter().map(PathBuf::as_path));
+    stored.reseed.extend(router_infos.into_iter().chain(archives));
+    if stored.router_infos.is_empty() && stored.reseed.is_empty() && !files.is_empty() {
+        return Err(RuntimeError::Reseed(problems.join("; ")));
     }
     for problem in problems {
         warn!("reseed.files: {problem}");
     }
-    stored.router_infos.extend(router_infos);
-    stored.reseed_archives.extend(archives);
     Ok(())
-}
-
-/// What the router would make of these files. They are few, and this is done for the first start only.
-fn try_reseed(config: &Config, router_infos: &[Arc<[u8]>], archives: &[Vec<u8>]) -> Report {
-    let netdb = NetDbConfig {
-        local: Hash::default(),
-        net_id: config.network.id,
-        allow_local: config.network.allow_local,
-    };
-    let (now, unix) = (clock::now(), clock::unix());
-    let mut netdb = NetDb::new(now, netdb, Rng::new(&Seed::from_number(0)));
-    let files = router_infos.iter().map(AsRef::as_ref).chain(archives.iter().map(Vec::as_slice));
-    let mut report = Report::default();
-    // Damaged archives were told apart before.
-    for one in files.filter_map(|file| netdb.reseed(now, unix, file).ok()) {
-        report.add(&one);
-    }
-    report
 }
 
 /// Raises the soft limit of descriptors to the hard one, and keeps sessions with other routers, and
@@ -431,6 +404,7 @@ mod tests {
     use super::*;
     use crate::test_dir::TestDir;
     use ramson_core::keys::RouterKeys;
+    use ramson_core::rng::Rng;
     use ramson_core::time::UnixTime;
     use ramson_core::wire::mapping::Mapping;
     use ramson_core::wire::router_info::RouterInfo;
@@ -501,13 +475,12 @@ mod tests {
 
     #[test]
     fn reseeding_fails_only_when_nothing_is_known() {
-        let reseed = vec!["/nonexistent/netDb".into()];
-        let settings = Settings { reseed, ..Settings::default() };
+        let files = ["/nonexistent/netDb".into()];
         let mut stored = Stored::default();
-        let e = add_reseed(&mut stored, &settings).unwrap_err();
+        let e = add_reseed(&mut stored, &files).unwrap_err();
         assert!(e.is_for_the_user() && e.to_string().contains("/nonexistent/netDb"), "{e}");
         stored.router_infos.push(Arc::from(&b"known"[..]));
-        add_reseed(&mut stored, &settings).unwrap();
+        add_reseed(&mut stored, &files).unwrap();
     }
 
     #[test]
@@ -524,8 +497,10 @@ mod tests {
             &keys.signing,
         );
         std::fs::write(&file, info.as_bytes()).unwrap();
-        let settings = Settings { reseed: vec![file.clone()], ..Settings::default() };
-        let e = add_reseed(&mut Stored::default(), &settings).unwrap_err();
+        let mut settings = Settings { reseed: vec![file.clone()], ..Settings::default() };
+        settings.router.http_proxy = None;
+        let dir = DataDir::open(&tmp.path().join("data")).unwrap();
+        let e = Runtime::start(settings, dir).err().unwrap();
         assert!(e.is_for_the_user());
         let want = format!(
             "reseed.files: {}: nothing usable: 0 routers used, 1 refused (",

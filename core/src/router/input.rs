@@ -129,10 +129,11 @@ pub struct Stored {
     pub router_keys: Option<Vec<u8>>,
     /// Destination keys by the name under which they are persisted.
     pub destinations: BTreeMap<Box<str>, Vec<u8>>,
-    /// RouterInfos, from the store and from reseed files; each is checked before use.
+    /// RouterInfos from the store; each is checked before use.
     pub router_infos: Vec<Arc<[u8]>>,
-    /// Zip archives of RouterInfos for reseeding, unopened.
-    pub reseed_archives: Vec<Vec<u8>>,
+    /// Files that the user gave for a first start: RouterInfos, and zip archives of them, unopened.
+    /// When none of them can be used, and nothing in the store, the router does not start.
+    pub reseed: Vec<Arc<[u8]>>,
     /// Peer profiles by router hash.
     pub profiles: BTreeMap<Hash, Vec<u8>>,
     /// Address book files, later ones do not override earlier ones.

@@ -23,6 +23,7 @@ use crate::wire::i2np::{
 use crate::wire::router_info::RouterInfo;
 use crate::wire::tunnel::Delivery as TunnelDelivery;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -405,16 +406,20 @@ impl Router {
     }
 }
 
-/// Fills the network database with what was stored and what was given for a start.
-pub(super) fn load(netdb: &mut NetDb, now: Instant, unix: UnixTime, stored: &Stored) {
-    let mut report = Report::default();
-    let files = stored.router_infos.iter().map(AsRef::as_ref);
-    for file in files.chain(stored.reseed_archives.iter().map(Vec::as_slice)) {
-        match netdb.reseed(now, unix, file) {
-            Ok(one) => report.add(&one),
-            Err(e) => log::warn!("reseed file damaged: {e}"),
-        }
+/// Fills the network database with what was stored and what was given for a start. An error when
+/// something was given and nobody can be asked: what became of the files.
+pub(super) fn load(
+    netdb: &mut NetDb,
+    now: Instant,
+    unix: UnixTime,
+    stored: &Stored,
+) -> Result<(), Report> {
+    let mut report = load_files(netdb, now, unix, &stored.router_infos);
+    let given = load_files(netdb, now, unix, &stored.reseed);
+    if !stored.reseed.is_empty() && report.used + given.used == 0 {
+        return Err(given);
     }
+    report.add(&given);
     log::info!("known at the start: {report}");
     if netdb.needs_reseed() {
         log::warn!("too few routers are known to join the network: set reseed.files");
@@ -422,6 +427,60 @@ pub(super) fn load(netdb: &mut NetDb, now: Instant, unix: UnixTime, stored: &Sto
     for (router, bytes) in &stored.profiles {
         if let Err(e) = netdb.restore_profile(now, unix, *router, bytes) {
             log::debug!("profile of {router:?} dropped: {e}");
+        }
+    }
+    Ok(())
+}
+
+fn load_files(netdb: &mut NetDb, now: Instant, unix: UnixTime, files: &[Arc<[u8]>]) -> Report {
+    let mut report = Report::default();
+    for file in files {
+        match netdb.reseed(now, unix, file) {
+            Ok(one) => report.add(&one),
+            Err(e) => log::warn!("reseed file damaged: {e}"),
+        }
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::rng::Seed;
+    use crate::router::{Router, StartError};
+    use alloc::vec;
+
+    const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);
+
+    fn start(router_infos: &[&Arc<[u8]>], reseed: &[&Arc<[u8]>]) -> Result<Router, StartError> {
+        let mut config = Config::default();
+        config.network.allow_local = true;
+        config.ntcp2.host = Some([127, 0, 0, 1].into());
+        config.ntcp2.port = Some(1234);
+        let stored = Stored {
+            router_infos: router_infos.iter().copied().cloned().collect(),
+            reseed: reseed.iter().copied().cloned().collect(),
+            ..Stored::default()
+        };
+        let seed = Seed::from_number(reseed.len() as u64);
+        Router::new(Arc::new(config), stored, seed, Instant::ZERO, UNIX)
+    }
+
+    #[test]
+    fn a_router_that_was_given_only_what_is_of_no_use_does_not_start() {
+        let good: Arc<[u8]> = start(&[], &[]).unwrap().router_info().as_bytes().into();
+        let junk: Arc<[u8]> = Arc::from(&b"junk"[..]);
+        let Err(StartError::Reseed(report)) = start(&[&junk], &[&junk, &junk]) else {
+            panic!("started");
+        };
+        let want = "0 routers used, 2 refused (not a RouterInfo)";
+        assert_eq!(alloc::format!("{report}"), want);
+        // One who can be asked is enough, wherever it is from; and nothing need be given.
+        for (known, given) in
+            [(vec![&good], vec![&junk]), (vec![], vec![&junk, &good]), (vec![&junk], vec![])]
+        {
+            assert!(start(&known, &given).is_ok(), "{} {}", known.len(), given.len());
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::conn::{ConnId, Opener};
 use crate::garlic::{self, reply::ReplyTags};
 use crate::keys::{DestinationKeys, KeysError, RouterKeys};
+use crate::netdb::reseed::Report;
 use crate::netdb::{Context, LookupId, NetDb, NetDbConfig};
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
@@ -65,6 +66,9 @@ pub enum StartError {
         /// What is wrong.
         reason: KeysError,
     },
+    /// Files for reseeding were given, and nobody is known with them or without.
+    #[error("reseed: nothing usable: {0}")]
+    Reseed(Report),
 }
 
 /// The router. After each `handle_*` drain, until all say `None`: [`Self::poll_action`],
@@ -169,7 +173,7 @@ impl Router {
             allow_local: config.network.allow_local,
         };
         let mut netdb = NetDb::new(now, netdb_config, rng.fork("netdb"));
-        lookups::load(&mut netdb, now, unix, &stored);
+        lookups::load(&mut netdb, now, unix, &stored).map_err(StartError::Reseed)?;
         let transit = paths::transit_limits(&config);
         let tunnel_config = TunnelConfig { local: hash, transit };
         let mut tunnels = Tunnels::new(tunnel_config, keys.encryption.clone(), rng.fork("tunnels"));

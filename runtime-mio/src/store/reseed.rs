@@ -32,7 +32,7 @@ pub struct Reseed {
     /// RouterInfos.
     pub router_infos: Vec<Arc<[u8]>>,
     /// Zip archives, unopened.
-    pub archives: Vec<Vec<u8>>,
+    pub archives: Vec<Arc<[u8]>>,
     /// What could not be used, one line each, the first few.
     pub problems: Vec<String>,
 }
@@ -84,7 +84,7 @@ impl Reseed {
             }
             zip::Archive::new(&bytes)
                 .map_err(|e| io::Error::other(format!("a damaged zip archive: {e}")))?;
-            self.archives.push(bytes);
+            self.archives.push(Arc::from(bytes));
         } else if bytes.len() as u64 > MAX_ROUTER_INFO || RouterInfo::decode(&bytes).is_err() {
             return Err(io::Error::other("neither a RouterInfo nor a zip archive"));
         } else if self.router_infos.len() < MAX_ROUTER_INFOS {
