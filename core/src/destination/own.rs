@@ -1,5 +1,6 @@
 //! Our own lease set: making it, giving it to those we talk to, and telling them of its loss.
 
+use super::routes::same;
 use super::{Destination, DestinationAction, MESSAGE_LIFETIME, X25519};
 use crate::garlic::ecies::{self, Kind, Readiness, SendOptions};
 use crate::time::{Instant, UnixTime};
@@ -19,7 +20,7 @@ const REBUILD_INTERVAL: Duration = Duration::from_secs(2);
 /// A lease set that was not confirmed goes along again after this.
 const LEASE_SET_REPEAT: Duration = Duration::from_secs(6);
 /// A lease that was to last longer than this and is no more was lost.
-const LEASE_LOST: Duration = Duration::from_secs(60);
+pub(super) const LEASE_LOST: Duration = Duration::from_secs(60);
 /// Remotes used within this are told of lost leases, ...
 const ACTIVE: Duration = Duration::from_secs(60);
 /// ... the latest so many.
@@ -69,8 +70,10 @@ impl Destination {
             Ok(lease_set) => {
                 self.rebuilt = Some(now);
                 let old = self.lease_set.replace(lease_set.clone());
-                let lost = |l: &&Lease| l.expires > unix + LEASE_LOST && !self.leases.contains(l);
-                if old.is_some_and(|old| old.leases().iter().any(|l| lost(&l))) {
+                // Not by their ends: a lease set tells those in whole seconds.
+                let kept = |l: &Lease| self.leases.iter().any(|ours| same(ours, l));
+                let lost = |l: &Lease| l.expires > unix + LEASE_LOST && !kept(l);
+                if old.is_some_and(|old| old.leases().iter().any(lost)) {
                     self.tell_remotes(now, unix);
                 }
                 if self.publish {

@@ -229,6 +229,7 @@ fn is_future(set: &LeaseSet, unix: UnixTime) -> bool {
     !matches!(set, LeaseSet::V1(_)) && set.published() > unix + MAX_AHEAD
 }
 
-fn same(a: &Lease, b: &Lease) -> bool {
+/// Two leases of one tunnel, whatever their ends.
+pub(super) fn same(a: &Lease, b: &Lease) -> bool {
     a.gateway == b.gateway && a.tunnel == b.tunnel
 }

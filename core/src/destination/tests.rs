@@ -1,5 +1,6 @@
 //! Two destinations against each other, over links of a test.
 
+use super::own::LEASE_LOST;
 use super::*;
 use crate::keys::DestinationKeys;
 use crate::rng::Seed;
@@ -375,4 +376,36 @@ fn a_lease_set_from_the_future_keeps_no_true_one_out() {
     let true_one = rebuild(&mut pair, now + Duration::from_secs(10), unix);
     assert!(pair.sides[0].destination.handle_lease_set(now, unix, true_one.clone()));
     assert_eq!(known(&mut pair), true_one.published());
+}
+
+#[test]
+fn lost_leases_are_told_and_those_that_are_kept_are_not() {
+    let mut pair = Pair::talking();
+    // Lease sets tell whole seconds.
+    pair.run(Duration::from_millis(10_357));
+    let lease = |pair: &Pair, tunnel| {
+        let expires = pair.unix() + LEASE;
+        Lease { gateway: Hash([0; 32]), tunnel, expires }
+    };
+    let change = |pair: &mut Pair, leases: &[Lease]| {
+        let (now, unix, before) = (pair.now, pair.unix(), pair.sides[0].sent);
+        let destination = &mut pair.sides[0].destination;
+        destination.handle_tunnels(now, unix, leases.to_vec(), alloc::vec![via(1)]);
+        pair.run(Duration::from_millis(5_111));
+        pair.sides[0].sent - before
+    };
+    let leases = [2, 3].map(|tunnel| lease(&pair, tunnel));
+    assert_eq!(change(&mut pair, &leases), 1, "the first one is lost");
+    let more = [leases[0], leases[1], lease(&pair, 4)];
+    assert_eq!(change(&mut pair, &more), 0, "one was added");
+    assert_eq!(change(&mut pair, &more[1..]), 1, "one was lost");
+    let (hash, known) = (pair.sides[0].hash, pair.sides[0].destination.lease_set_version());
+    let remote = pair.sides[1].destination.remotes.get_mut(&hash).unwrap();
+    assert_eq!(remote.lease_set.as_ref().map(LeaseSet::published), known);
+    // It was about to end.
+    pair.run(LEASE - LEASE_LOST - Duration::from_secs(5));
+    pair.send(0, b"still here");
+    pair.run(Duration::from_secs(3));
+    let fresh = [lease(&pair, 5)];
+    assert_eq!(change(&mut pair, &fresh), 0);
 }
