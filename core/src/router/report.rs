@@ -8,7 +8,7 @@ use crate::client::control::{
 };
 use crate::config::ServerKind;
 use crate::time::Instant;
-use crate::tunnel::PoolId;
+use crate::tunnel::{Direction, PoolId};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -69,19 +69,21 @@ impl Router {
         let own = core::iter::once((PoolId::EXPLORATORY, "exploratory"));
         own.chain(names.map(|(i, a)| (super::apps::pool_of(i), &*a.name)))
             .filter_map(|(pool, name)| {
-                let stats = self.tunnels.pool_stats(now, pool)?;
-                let direction = |active: usize| DirectionReport {
-                    active: active as u64,
-                    building: stats.building as u64,
-                    built: stats.built,
-                    refused: stats.rejected,
-                    timed_out: stats.timed_out,
-                    failed: stats.failed,
+                let report = |direction| {
+                    let stats = self.tunnels.side_stats(now, pool, direction)?;
+                    Some(DirectionReport {
+                        active: stats.active as u64,
+                        building: stats.building as u64,
+                        built: stats.built,
+                        refused: stats.rejected,
+                        timed_out: stats.timed_out,
+                        failed: stats.failed,
+                    })
                 };
                 Some(PoolReport {
                     name: name.to_string(),
-                    inbound: direction(stats.inbound),
-                    outbound: direction(stats.outbound),
+                    inbound: report(Direction::Inbound)?,
+                    outbound: report(Direction::Outbound)?,
                 })
             })
             .collect()

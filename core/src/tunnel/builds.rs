@@ -379,8 +379,9 @@ impl Tunnels {
         };
         let outbound_id = OutboundId(self.take_id());
         let Some(pool) = self.pools.get_mut(&build.pool) else { return };
-        pool.side_mut(build.direction).succeed();
-        pool.stats.built += 1;
+        let side = pool.side_mut(build.direction);
+        side.succeed();
+        side.stats.built += 1;
         let life = Life::new(at, unix, build.direction, &mut self.rng);
         match build.direction {
             Direction::Inbound => {
@@ -431,10 +432,11 @@ impl Tunnels {
             life.next_test = clock.now;
         }
         let Some(pool) = self.pools.get_mut(&build.pool) else { return };
+        let stats = &mut pool.side_mut(build.direction).stats;
         match failure {
-            Failure::Rejected => pool.stats.rejected += 1,
-            Failure::TimedOut => pool.stats.timed_out += 1,
-            Failure::NoPath => pool.stats.no_path += 1,
+            Failure::Rejected => stats.rejected += 1,
+            Failure::TimedOut => stats.timed_out += 1,
+            Failure::NoPath => stats.no_path += 1,
             Failure::Unreachable => {}
         }
         match (failure, &build.sent) {

@@ -2,7 +2,8 @@
 
 use super::own::Life;
 use super::{
-    Direction, Health, OutboundId, PoolId, PoolStats, TransitLimits, TransitStats, Tunnels,
+    Direction, Health, OutboundId, PoolId, PoolStats, SideStats, TransitLimits, TransitStats,
+    Tunnels,
 };
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
@@ -113,15 +114,40 @@ impl Tunnels {
         leases
     }
 
+    /// Counters of one direction of a pool.
+    #[must_use]
+    pub fn side_stats(
+        &self,
+        now: Instant,
+        pool: PoolId,
+        direction: Direction,
+    ) -> Option<SideStats> {
+        let p = self.pools.get(&pool)?;
+        let ours = self.builds.values().filter(|b| b.pool == pool && b.direction == direction);
+        Some(SideStats {
+            active: self.count(pool, direction, |life| life.is_usable(now)),
+            building: ours.count(),
+            ..p.side(direction).stats
+        })
+    }
+
     /// Counters of a pool.
     #[must_use]
     pub fn pool_stats(&self, now: Instant, pool: PoolId) -> Option<PoolStats> {
         let p = self.pools.get(&pool)?;
+        let inbound = self.side_stats(now, pool, Direction::Inbound)?;
+        let outbound = self.side_stats(now, pool, Direction::Outbound)?;
         Some(PoolStats {
-            inbound: self.count(pool, Direction::Inbound, |life| life.is_usable(now)),
-            outbound: self.count(pool, Direction::Outbound, |life| life.is_usable(now)),
-            building: self.builds.values().filter(|b| b.pool == pool).count(),
-            ..p.stats
+            inbound: inbound.active,
+            outbound: outbound.active,
+            building: inbound.building + outbound.building,
+            built: inbound.built + outbound.built,
+            rejected: inbound.rejected + outbound.rejected,
+            timed_out: inbound.timed_out + outbound.timed_out,
+            no_path: inbound.no_path + outbound.no_path,
+            tests_passed: p.tests_passed,
+            tests_failed: p.tests_failed,
+            failed: inbound.failed + outbound.failed,
         })
     }
 

@@ -286,9 +286,10 @@ impl Tunnels {
             self.report(*peer, Outcome::TestFailed { hops });
         }
         if let Some(p) = self.pools.get_mut(&pool) {
-            p.stats.failed += 1;
             p.avoid(clock.now, Doubt::Test, blamed.iter().copied());
-            p.side_mut(direction).hurry();
+            let side = p.side_mut(direction);
+            side.stats.failed += 1;
+            side.hurry();
         }
         self.changed.insert(pool);
         self.maintain(clock, pool);

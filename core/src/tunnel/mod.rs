@@ -27,7 +27,7 @@ mod verdict;
 pub use build::answer::{BadRequest, BuildJob, BuildJobDone, MAX_WAIT};
 pub use info::TunnelInfo;
 pub use own::Health;
-pub use pool::{PoolConfig, PoolStats};
+pub use pool::{PoolConfig, PoolStats, SideStats};
 pub use transit::{TransitLimits, TransitStats};
 
 use crate::crypto::x25519::{PrivateKey, PublicKey};

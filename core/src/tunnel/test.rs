@@ -168,7 +168,7 @@ impl Tunnels {
     fn test_passed(&mut self, clock: Clock, test: &Test) {
         let rtt = clock.now.saturating_since(test.sent);
         if let Some(pool) = self.pools.get_mut(&test.pool) {
-            pool.stats.tests_passed += 1;
+            pool.tests_passed += 1;
         }
         let mut hops = Vec::new();
         if let Some(t) = self.outbound.get_mut(&test.outbound) {
@@ -205,7 +205,7 @@ impl Tunnels {
 
     fn test_failed(&mut self, clock: Clock, test: &Test) {
         if let Some(pool) = self.pools.get_mut(&test.pool) {
-            pool.stats.tests_failed += 1;
+            pool.tests_failed += 1;
         }
         let outbound = self.outbound.get(&test.outbound).map(|t| t.evidence(test.sent));
         let inbound = self.inbound.get(&test.inbound).map(|t| t.evidence(test.sent));

@@ -135,6 +135,38 @@ fn hops_that_refuse_are_reported_and_worked_around() {
 }
 
 #[test]
+fn what_is_counted_is_counted_by_direction() {
+    let mut net = Net::new(5, 12);
+    let a = net.hash(0);
+    let sides = |net: &Net| {
+        let tunnels = net.tunnels(a);
+        let stats = |direction| tunnels.side_stats(net.now, EXPLORATORY, direction).unwrap();
+        [Direction::Inbound, Direction::Outbound].map(stats)
+    };
+    net.add_pool(a, EXPLORATORY, PoolConfig { inbound_quantity: 4, ..shape(2, 1) });
+    let building = sides(&net).map(|s| s.building);
+    assert_eq!(building, [2, 1]);
+    assert_eq!(net.stats(a, EXPLORATORY).building, 3);
+    net.run_secs(10);
+    assert_eq!(sides(&net).map(|s| (s.active, s.building, s.built)), [(4, 0, 4), (1, 0, 1)]);
+    // The outbound one fails, and nobody takes part in another one.
+    for router in net.routers() {
+        let limits = TransitLimits { accept: false, ..TransitLimits::default() };
+        net.tunnels_mut(router).set_transit_limits(limits);
+    }
+    let clock = Clock { now: net.now, unix: net.unix() };
+    let tunnels = net.tunnels_mut(a);
+    let only = *tunnels.outbound.keys().next().unwrap();
+    tunnels.fail_outbound(clock, only, &[]);
+    net.drain(a);
+    net.run_secs(5);
+    let [inbound, outbound] = sides(&net);
+    assert_eq!((inbound.failed, outbound.failed), (0, 1));
+    assert!(inbound.rejected == 0 && outbound.rejected > 0, "{inbound:?} {outbound:?}");
+    assert_eq!((outbound.active, outbound.built), (0, 1));
+}
+
+#[test]
 fn without_paths_builds_wait_longer_each_time_and_start_when_there_is_one() {
     let mut net = Net::new(6, 3);
     let a = net.hash(0);
