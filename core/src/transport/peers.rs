@@ -38,7 +38,7 @@ const INBOUND_PART: (usize, usize) = (3, 4);
 /// When they have it, one that carried no message for so long gives way to a new one.
 const IDLE: Duration = Duration::from_secs(30);
 /// Sessions from one place, for peers that came to us. A place is an address that they publish, or
-/// an IPv4 /24 or IPv6 /64 for those that publish none and could come in any number.
+/// an IPv4 /24 or IPv6 /48 for those that publish none and could come in any number.
 const MAX_PER_PLACE: usize = 8;
 /// Our renewed RouterInfo is sent to all peers over this time; one with new addresses or
 /// capabilities sooner.
@@ -254,9 +254,14 @@ impl Peers {
         self.links.values().filter(|l| !l.is_stranger()).count()
     }
 
-    /// A new inbound session may be had, if need be in place of an idle one.
-    fn has_inbound_room(&self, now: Instant) -> bool {
-        self.has_free_inbound() || self.idle_inbound(now).is_some()
+    /// A new inbound session may be had, if need be in place of an idle one, or of an old one of the
+    /// peer, if it is one that came back.
+    fn has_inbound_room(&self, now: Instant, from: IpAddr) -> bool {
+        let from = from.to_canonical();
+        let known = |l: &Link| l.place.is_some() && l.remote.ip().to_canonical() == from;
+        self.has_free_inbound()
+            || self.idle_inbound(now).is_some()
+            || self.links.values().any(known)
     }
 
     fn has_free_inbound(&self) -> bool {
@@ -275,20 +280,38 @@ impl Peers {
             .map(|(conn, _)| *conn)
     }
 
-    /// Makes room for an inbound session; says whether there is some.
-    fn make_inbound_room(&mut self, now: Instant, place: Place) -> bool {
-        let here = self.links.values().filter(|l| l.place == Some(place)).count();
-        if !self.config.allow_local && here >= MAX_PER_PLACE {
+    /// Makes room for the inbound session `new` of `peer`; says whether there is some. A peer that
+    /// comes back is not kept out by its old session: that does not count, or, where nothing is
+    /// free, ends at once, so that who comes back fast has not several.
+    fn make_inbound_room(&mut self, now: Instant, place: Place, peer: Hash, new: ConnId) -> bool {
+        let inbound = |c: &ConnId| self.links.get(c).is_some_and(|l| l.place.is_some());
+        let old = self.by_peer.get(&peer).copied().filter(inbound);
+        let here = self.links.iter().filter(|(_, l)| l.place == Some(place));
+        let (mut others, mut all) = (0, 0);
+        for (conn, _) in here {
+            all += 1;
+            others += usize::from(Some(*conn) != old);
+        }
+        let limited = !self.config.allow_local;
+        if limited && others >= MAX_PER_PLACE {
             return false;
         }
-        if self.has_free_inbound() {
+        if self.has_free_inbound() && !(limited && all >= MAX_PER_PLACE) {
             return true;
         }
-        let Some(idle) = self.idle_inbound(now) else { return false };
-        if let Some(link) = self.links.get_mut(&idle) {
-            link.session.close(Reason::Idle);
+        // The old one no longer speaks for the peer, so that its end is not the peer's.
+        let (victim, reason) = if let Some(old) = old {
+            self.by_peer.insert(peer, new);
+            (old, Reason::Normal)
+        } else if let Some(idle) = self.idle_inbound(now) {
+            (idle, Reason::Idle)
+        } else {
+            return false;
+        };
+        if let Some(link) = self.links.get_mut(&victim) {
+            link.session.close(reason);
         }
-        self.after(now, idle);
+        self.after(now, victim);
         true
     }
 
@@ -303,7 +326,7 @@ impl Peers {
         }
         let crowded = !self.config.allow_local && near >= MAX_UNPROVEN_PER_PREFIX;
         let most = MAX_UNPROVEN.min((self.config.sessions / UNPROVEN_PART).max(1));
-        if all >= most || crowded || self.closing || !self.has_inbound_room(now) {
+        if all >= most || crowded || self.closing || !self.has_inbound_room(now, remote.ip()) {
             self.actions.push_back(PeerAction::Close { conn, abort: true });
             return;
         }
@@ -564,7 +587,7 @@ impl Peers {
             Peer::Outbound(_) => None,
         };
         if let Some(place) = place
-            && !self.make_inbound_room(now, place)
+            && !self.make_inbound_room(now, place, hash, conn)
         {
             log::debug!("no room for a session with {hash:?}");
             if let Some(link) = self.links.get_mut(&conn) {
@@ -773,6 +796,7 @@ impl Place {
             .any(|host| host.is_ipv4() == ip.is_ipv4());
         let prefix = match ip {
             IpAddr::V4(v4) if !published => u128::from(u32::from(v4) >> 8 << 8),
+            IpAddr::V6(v6) if !published => u128::from(v6) >> 80 << 80 | 1,
             IpAddr::V4(_) | IpAddr::V6(_) => prefix(ip),
         };
         Self { published, prefix }

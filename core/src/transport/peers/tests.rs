@@ -25,6 +25,8 @@ struct Side {
     received: Vec<u32>,
     infos: Vec<(Instant, RouterInfo)>,
     unreachable: Vec<bool>,
+    /// Where its streams come from, if not from the address that it publishes.
+    from: Option<IpAddr>,
 }
 
 enum What {
@@ -106,6 +108,7 @@ fn side_at(
         received: Vec::new(),
         infos: Vec::new(),
         unreachable: Vec::new(),
+        from: None,
     }
 }
 
@@ -163,7 +166,9 @@ impl Pair {
         let unix = UNIX + now.saturating_since(Instant::ZERO);
         let host = |(n, side): (usize, &Side)| {
             let behind_one_gate = SocketAddr::from(([99, 0, 0, n as u8], 1));
-            side.info.ntcp2().and_then(|a| a.host).unwrap_or(behind_one_gate)
+            let published = side.info.ntcp2().and_then(|a| a.host);
+            let from = side.from.map(|ip| SocketAddr::new(ip, 1));
+            from.or(published).unwrap_or(behind_one_gate)
         };
         let hosts: Vec<SocketAddr> = self.sides.iter().enumerate().map(host).collect();
         let side = &mut self.sides[n];
@@ -237,6 +242,18 @@ impl Pair {
         self.events.insert((self.now + LATENCY, self.sequence), (n, what));
     }
 
+    /// `n` loses its power and starts anew, as `side`; nobody tells the others.
+    fn restart(&mut self, n: usize, side: Side) {
+        let far = core::mem::take(&mut self.sides[n].far);
+        let accepted = self.sides[n].accepted;
+        self.sides[n] = Side { accepted, ..side };
+        // Its handshakes are others than before.
+        self.sides[n].peers.rng = Rng::new(&Seed::from_number(1000 + self.sequence));
+        for (other, conn) in far.values() {
+            self.sides[*other].far.remove(conn);
+        }
+    }
+
     fn sessions(&self) -> [usize; 2] {
         [0, 1].map(|n| {
             let counts = self.sides[n].peers.counts();
@@ -286,12 +303,7 @@ fn a_peer_that_came_back_takes_over_its_old_session() {
     pair.run(Duration::from_secs(20));
     assert_eq!(pair.sessions(), [1, 1]);
     // It lost its power: nobody told the other one.
-    let far = core::mem::take(&mut pair.sides[1].far);
-    let accepted = pair.sides[1].accepted;
-    pair.sides[1] = Side { accepted, ..side(4) };
-    for (_, conn) in far.values() {
-        pair.sides[0].far.remove(conn);
-    }
+    pair.restart(1, side(4));
     pair.send(1, 2);
     pair.run(Duration::from_secs(1));
     pair.send(0, 3);
@@ -391,16 +403,74 @@ fn inbound_sessions_leave_room_to_dial_and_idle_ones_give_way() {
     assert_eq!((inbound(&pair), is_up(&pair, 4)), (6, false));
 }
 
-#[test]
-fn peers_that_publish_no_address_take_little_room_from_one_place() {
+/// Who of 15 comes in to `hub` with room for many.
+fn admitted(peers: Vec<Side>) -> usize {
     let hub = side_with(80, 100, 1 << 20, UNIX);
-    let hidden = (81..95).map(|n| side_at(None, n, 100, 1 << 20, UNIX));
-    let mut pair = Pair::of(core::iter::once(hub).chain(hidden).chain([side(96)]).collect());
-    for n in 1..16 {
+    let mut pair = Pair::of(core::iter::once(hub).chain(peers).collect());
+    for n in 1..pair.sides.len() {
         pair.send_to(n, 0, 1, 9);
         pair.run(Duration::from_secs(1));
     }
-    assert_eq!(pair.sides[0].peers.counts().inbound, MAX_PER_PLACE + 1);
+    pair.sides[0].peers.counts().inbound
+}
+
+#[test]
+fn peers_that_publish_no_address_take_little_room_from_one_place() {
+    let hidden = |n| side_at(None, n, 100, 1 << 20, UNIX);
+    let from = |n: u64, ip: String| Side { from: Some(ip.parse().unwrap()), ..hidden(n) };
+    let v4 = (81..95).map(hidden).chain([side(96)]).collect();
+    assert_eq!(admitted(v4), MAX_PER_PLACE + 1);
+    let one_site = (81..95).map(|n| from(n, alloc::format!("2a00:1:2:{n}::1"))).collect();
+    assert_eq!(admitted(one_site), MAX_PER_PLACE);
+    let many_sites = (81..95).map(|n| from(n, alloc::format!("2a00:1:{n}::1"))).collect();
+    assert_eq!(admitted(many_sites), 14);
+}
+
+#[test]
+fn peers_that_publish_one_address_take_little_room() {
+    let at = |host: &str| {
+        (81..95).map(|n| side_at(Some(host.to_string()), n, 100, 1 << 20, UNIX)).collect()
+    };
+    assert_eq!(admitted(at("11.0.0.1")), MAX_PER_PLACE);
+    assert_eq!(admitted(at("2a00:1:2:3::1")), MAX_PER_PLACE);
+    let near = |n: u64| side_at(Some(alloc::format!("2a00:1:2:{n}::1")), n, 100, 1 << 20, UNIX);
+    assert_eq!(admitted((81..95).map(near).collect()), 14);
+}
+
+#[test]
+fn a_dead_session_does_not_keep_out_its_own_peer() {
+    let sessions = |pair: &Pair| pair.sides[0].peers.counts().inbound;
+    // Everything that peers may open is in use.
+    let hub = side_with(80, 8, 1 << 20, UNIX);
+    let mut full = Pair::of(core::iter::once(hub).chain((81..88).map(side)).collect());
+    // And everything that one place may have.
+    let hidden = |n| side_at(None, n, 100, 1 << 20, UNIX);
+    let hub = side_with(80, 100, 1 << 20, UNIX);
+    let mut crowd = Pair::of(core::iter::once(hub).chain((81..90).map(hidden)).collect());
+    let in_full: (&mut Pair, &dyn Fn(u64) -> Side, usize) = (&mut full, &side, 6);
+    let in_crowd: (&mut Pair, &dyn Fn(u64) -> Side, usize) = (&mut crowd, &hidden, MAX_PER_PLACE);
+    for (pair, make, most) in [in_full, in_crowd] {
+        for n in 1..=most {
+            pair.send_to(n, 0, 1, 9);
+            pair.run(Duration::from_millis(500));
+        }
+        assert_eq!(sessions(pair), most);
+        // It comes back more often than old sessions take to end.
+        for id in 2..12 {
+            pair.restart(3, make(83));
+            pair.send_to(3, 0, id, 9);
+            pair.run(Duration::from_millis(500));
+            assert_eq!(pair.sides[0].received.last(), Some(&id));
+            assert_eq!(sessions(pair), most);
+        }
+        pair.send_to(0, 3, 20, 9);
+        pair.run(RETIREMENT);
+        assert_eq!((pair.sides[3].received.as_slice(), pair.sides[0].downs), (&[20][..], 0));
+        // Another one does not come in.
+        pair.send_to(most + 1, 0, 30, 9);
+        pair.run(Duration::from_secs(1));
+        assert_eq!((pair.sides[0].received.last(), sessions(pair)), (Some(&11), most));
+    }
 }
 
 #[test]
