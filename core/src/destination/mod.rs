@@ -13,7 +13,7 @@ mod send;
 mod tests;
 
 use crate::crypto::x25519::{PrivateKey, PublicKey};
-use crate::garlic::ecies::{self, Sessions};
+use crate::garlic::ecies::{self, Kind, Sessions};
 use crate::keys::DestinationKeys;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, earliest};
@@ -371,10 +371,10 @@ impl Destination {
                         self.actions.push_back(DestinationAction::Confirmed { via, sent });
                     }
                 }
-                ecies::Event::Established { remote, .. } => {
+                ecies::Event::Established { session, remote } => {
                     // What came with its first message has arrived.
                     if let Some(remote) = self.remotes.get_mut(&remote.destination) {
-                        remote.lease_set_known = remote.lease_set_sent.map(|(_, which)| which);
+                        remote.established(session);
                     }
                 }
             }
@@ -382,6 +382,9 @@ impl Destination {
         while let Some(outgoing) = self.sessions.poll_outgoing(now) {
             let to = outgoing.remote.destination;
             let Some(remote) = self.remotes.get_mut(&to) else { continue };
+            if outgoing.kind == Kind::Reply {
+                remote.begin(outgoing.session, None);
+            }
             if let Some(route) = remote.route(unix, &self.outbound, &mut self.rng) {
                 self.emit(unix, route, outgoing.body, None);
             }

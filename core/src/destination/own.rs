@@ -84,8 +84,9 @@ impl Destination {
         }
     }
 
-    /// Our lease set as a clove, when `to` does not have this one for sure and was not sent it just
-    /// now.
+    /// Our lease set as a clove: always when a session begins, since each of its first messages may
+    /// be the only one that arrives, and else when `to` does not have this one for sure and was not
+    /// sent it just now.
     pub(super) fn bundle(
         &mut self,
         now: Instant,
@@ -100,7 +101,7 @@ impl Destination {
             which == published && now.saturating_since(at) < LEASE_SET_REPEAT
         });
         let has_it = remote.lease_set_known == Some(published);
-        if kind != Kind::NewSession && (has_it || just_sent) {
+        if kind == Kind::Existing && (has_it || just_sent) {
             return None;
         }
         remote.lease_set_sent = Some((now, published));

@@ -1,6 +1,7 @@
 //! What one destination knows of another, and which of its leases to use.
 
 use crate::crypto::x25519::PublicKey;
+use crate::garlic::ecies::SessionId;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
 use crate::tunnel::OutboundId;
@@ -25,6 +26,8 @@ const MIN_LEASE_LEFT: Duration = Duration::from_secs(10);
 const MAX_AHEAD: Duration = Duration::from_secs(120);
 /// Routes that failed lately and are avoided while there are others.
 const MAX_FAILED: usize = 8;
+/// Sessions of which it is remembered which lease set of ours began them; the oldest is forgotten.
+const MAX_BEGUN: usize = 8;
 
 /// Where the lookup of a remote's lease set stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,9 @@ pub(super) struct Remote {
     pub(super) lease_set_known: Option<UnixTime>,
     /// When, and which of our lease sets, went along last.
     pub(super) lease_set_sent: Option<(Instant, UnixTime)>,
+    /// Sessions that are not established yet, and which of our lease sets it has for sure once one
+    /// of them is: the oldest that one of the session's messages brought, if each brought one.
+    begun: VecDeque<(SessionId, Option<UnixTime>)>,
     /// Lookups in a row that failed.
     failures: u32,
     route: Option<Route>,
@@ -99,6 +105,7 @@ impl Remote {
             addressed: false,
             lease_set_known: None,
             lease_set_sent: None,
+            begun: VecDeque::new(),
             failures: 0,
             route: None,
             failed: VecDeque::new(),
@@ -144,6 +151,27 @@ impl Remote {
             self.refreshed = Some(now);
         }
         wants
+    }
+
+    /// A new session or a reply left with this lease set of ours. The peer may go on from any one of
+    /// several replies.
+    pub(super) fn begin(&mut self, session: SessionId, lease_set: Option<UnixTime>) {
+        if let Some((_, oldest)) = self.begun.iter_mut().find(|(id, _)| *id == session) {
+            *oldest = lease_set.min(*oldest);
+            return;
+        }
+        if self.begun.len() >= MAX_BEGUN {
+            self.begun.pop_front();
+        }
+        self.begun.push_back((session, lease_set));
+    }
+
+    /// It has what this session began with.
+    pub(super) fn established(&mut self, session: SessionId) {
+        let Some(at) = self.begun.iter().position(|(id, _)| *id == session) else { return };
+        if let Some((_, Some(lease_set))) = self.begun.remove(at) {
+            self.lease_set_known = Some(lease_set);
+        }
     }
 
     /// The ratchet key that its lease set lists.

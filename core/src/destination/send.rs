@@ -3,7 +3,7 @@
 use super::acks::Sent;
 use super::routes::{Resolution, Route, Waiting};
 use super::{Destination, DestinationAction, MESSAGE_LIFETIME};
-use crate::garlic::ecies::{self, AckId, EncryptError, Readiness, SendOptions};
+use crate::garlic::ecies::{self, AckId, EncryptError, Kind, Readiness, SendOptions};
 use crate::time::{Instant, UnixTime, earliest};
 use crate::tunnel::OutboundId;
 use crate::wire::garlic::{Clove, Delivery};
@@ -157,6 +157,12 @@ impl Destination {
         let options = SendOptions { bind: true, ack: bundled, expects_reply };
         match self.sessions.encrypt(now, unix, &peer, &cloves, options) {
             Ok((body, info)) => {
+                let lease_set = self.lease_set_version().filter(|_| bundled);
+                if let (Kind::NewSession | Kind::Reply, Some(session)) = (info.kind, info.session)
+                    && let Some(remote) = self.remotes.get_mut(&to)
+                {
+                    remote.begin(session, lease_set);
+                }
                 self.expect_ack(now, info.ack, to, bundled);
                 self.emit(unix, route, body, info.ack);
                 Ok(())

@@ -409,3 +409,84 @@ fn lost_leases_are_told_and_those_that_are_kept_are_not() {
     let fresh = [lease(&pair, 5)];
     assert_eq!(change(&mut pair, &fresh), 0);
 }
+
+/// Which of our lease sets the other side has.
+fn has(pair: &mut Pair, side: usize) -> UnixTime {
+    let hash = pair.sides[1 - side].hash;
+    let remote = pair.sides[side].destination.remotes.get_mut(&hash).unwrap();
+    remote.lease_set.as_ref().unwrap().published()
+}
+
+#[test]
+fn what_went_with_another_new_session_than_the_one_answered_is_sent_again() {
+    let mut pair = Pair::new();
+    pair.introduce();
+    pair.send(0, b"a");
+    pair.run(LATENCY);
+    pair.send(1, b"answer");
+    let answer = core::mem::take(&mut pair.links);
+    // Before it comes, a newer lease set goes along with another new session, which is lost.
+    pair.give_tunnels(0, 2);
+    pair.run(Duration::from_secs(3));
+    let newer = pair.sides[0].destination.lease_set_version().unwrap();
+    assert!(has(&mut pair, 1) < newer);
+    pair.sides[0].loses = true;
+    pair.send(0, b"b");
+    pair.sides[0].loses = false;
+    for (_, message) in answer {
+        pair.sequence += 1;
+        pair.links.insert((pair.now, pair.sequence), message);
+    }
+    pair.run(Duration::from_secs(7));
+    assert_eq!(pair.sides[0].received, [b"answer"]);
+    pair.send(0, b"c");
+    pair.run(Duration::from_secs(3));
+    assert_eq!(has(&mut pair, 1), newer);
+    let hash = pair.sides[1].hash;
+    let remote = pair.sides[0].destination.remotes.get_mut(&hash).unwrap();
+    assert_eq!(remote.lease_set_known, Some(newer), "once is enough");
+}
+
+/// A server whose lease set is newer than the one that its client knows, and a new session of the
+/// client's that has just come.
+fn asked() -> (Pair, UnixTime) {
+    let mut pair = Pair::new();
+    pair.introduce();
+    pair.give_tunnels(1, 2);
+    pair.run(Duration::from_secs(3));
+    let newer = pair.sides[1].destination.lease_set_version().unwrap();
+    pair.send(0, b"a");
+    pair.run(LATENCY);
+    assert!(has(&mut pair, 0) < newer);
+    (pair, newer)
+}
+
+#[test]
+fn every_reply_brings_the_lease_set() {
+    let (mut pair, newer) = asked();
+    pair.sides[1].loses = true;
+    pair.send(1, b"lost");
+    pair.sides[1].loses = false;
+    pair.send(1, b"comes");
+    pair.run(LATENCY);
+    assert_eq!(pair.sides[0].received, [b"comes"]);
+    assert_eq!(has(&mut pair, 0), newer);
+}
+
+#[test]
+fn a_reply_without_a_lease_set_is_not_taken_for_one_with_it() {
+    let (mut pair, newer) = asked();
+    // What answers by itself brings none.
+    while pair.links.is_empty() {
+        pair.run(Duration::from_millis(10));
+    }
+    pair.sides[1].loses = true;
+    pair.send(1, b"lost");
+    pair.sides[1].loses = false;
+    pair.run(Duration::from_secs(7));
+    assert!(pair.sides[0].received.is_empty() && has(&mut pair, 0) < newer);
+    pair.send(1, b"comes");
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.sides[0].received, [b"comes"]);
+    assert_eq!(has(&mut pair, 0), newer);
+}

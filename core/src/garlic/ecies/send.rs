@@ -107,6 +107,7 @@ impl Sessions {
             {
                 return Some(Outgoing {
                     remote: Remote { destination, key },
+                    session: id,
                     kind: info.kind,
                     body,
                 });

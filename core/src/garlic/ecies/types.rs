@@ -137,6 +137,8 @@ pub struct Received {
 pub struct Outgoing {
     /// To whom.
     pub remote: Remote,
+    /// In which session.
+    pub session: SessionId,
     /// How it was encrypted.
     pub kind: Kind,
     /// The body of a Garlic message.
