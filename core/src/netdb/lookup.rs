@@ -102,6 +102,8 @@ struct Query {
     /// A second answer of the same floodfill counts for nothing.
     answered: bool,
     retried: bool,
+    /// It goes over a session, which may still be dialled.
+    direct: bool,
 }
 
 impl Query {
@@ -261,6 +263,18 @@ impl Lookup {
         self.asked.get(floodfill).is_some_and(|q| q.due.is_some())
     }
 
+    /// The query goes to this floodfill directly.
+    pub(crate) fn went_direct(&mut self, floodfill: &Hash) {
+        if let Some(query) = self.asked.get_mut(floodfill) {
+            query.direct = true;
+        }
+    }
+
+    /// True when this floodfill's answer to what goes to it directly is waited for.
+    pub(crate) fn waits_directly_for(&self, floodfill: &Hash) -> bool {
+        self.asked.get(floodfill).is_some_and(|q| q.due.is_some() && q.direct)
+    }
+
     /// Gives up waiting for queries that are due, and names their floodfills.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<Hash> {
         let mut late = Vec::new();
@@ -304,7 +318,14 @@ impl Lookup {
                     continue;
                 }
                 path.queries += 1;
-                let query = Query { path: index, sent: now, due, answered: false, retried: false };
+                let query = Query {
+                    path: index,
+                    sent: now,
+                    due,
+                    answered: false,
+                    retried: false,
+                    direct: false,
+                };
                 self.asked.insert(floodfill, query);
                 return Some(Step::Ask(floodfill));
             }
@@ -320,6 +341,7 @@ impl Lookup {
             {
                 path.retries += 1;
                 (query.sent, query.due, query.retried) = (now, due, true);
+                query.direct = false;
                 return Some(Step::Ask(*floodfill));
             }
         }

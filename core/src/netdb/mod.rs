@@ -105,7 +105,7 @@ pub enum NetDbAction {
     Query {
         /// Whose tunnels and keys.
         ctx: Context,
-        /// For [`NetDb::handle_query_unsent`].
+        /// For [`NetDb::handle_query_unsent`] and [`NetDb::handle_query_direct`].
         lookup: LookupId,
         /// Whom.
         floodfill: RouterInfo,

@@ -200,12 +200,20 @@ impl NetDb {
         }
     }
 
+    /// The query that [`NetDbAction::Query`] asked for goes over a session, or waits for one that is
+    /// being dialled: [`Self::handle_unreachable`] tells when that fails.
+    pub fn handle_query_direct(&mut self, lookup: LookupId, floodfill: &Hash) {
+        if let Some(active) = self.lookups.get_mut(&lookup) {
+            active.machine.went_direct(floodfill);
+        }
+    }
+
     /// A router could not be dialled: what was to go to it directly did not leave.
     pub fn handle_unreachable(&mut self, now: Instant, unix: UnixTime, router: Hash) {
         let direct: Vec<LookupId> = self
             .lookups
             .iter()
-            .filter(|(_, l)| l.is_direct() && l.machine.waits_for(&router))
+            .filter(|(_, l)| l.machine.waits_directly_for(&router))
             .map(|(id, _)| *id)
             .collect();
         for id in direct {

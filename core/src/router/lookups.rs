@@ -60,6 +60,14 @@ pub(super) enum Added {
     NoRoom,
 }
 
+/// How a question left.
+enum Way {
+    /// Through tunnels.
+    Tunnels,
+    /// Over a session, which may still be dialled.
+    Direct,
+}
+
 impl Pending {
     /// Adds a message.
     pub(super) fn add(
@@ -107,9 +115,10 @@ impl Router {
         match action {
             NetDbAction::Query { ctx, lookup, floodfill, key, kind, exclude, direct } => {
                 let to = floodfill.hash();
-                let result = self.query(now, ctx, &floodfill, key, kind, exclude, direct);
-                if let Err(why) = result {
-                    self.netdb.handle_query_unsent(now, unix, lookup, &to, why);
+                match self.query(now, ctx, &floodfill, key, kind, exclude, direct) {
+                    Ok(Way::Direct) => self.netdb.handle_query_direct(lookup, &to),
+                    Ok(Way::Tunnels) => {}
+                    Err(why) => self.netdb.handle_query_unsent(now, unix, lookup, &to, why),
                 }
             }
             NetDbAction::Store { ctx, floodfill, entry, token } => {
@@ -151,7 +160,7 @@ impl Router {
         kind: LookupType,
         exclude: Vec<Hash>,
         direct: bool,
-    ) -> Result<(), Unsent> {
+    ) -> Result<Way, Unsent> {
         let unix = self.clock.unix(now);
         let pool = PoolId(ctx.0);
         let via = self.tunnels.pick_outbound(now, pool);
@@ -174,8 +183,10 @@ impl Router {
         lookup.encode(&mut body);
         let message = self.message(unix, MessageType::DATABASE_LOOKUP, body);
         match tunnels {
-            Some((via, _)) => self.send_wrapped(now, pool, via, floodfill, message),
-            None => self.send_control(now, floodfill.hash(), message),
+            Some((via, _)) => {
+                self.send_wrapped(now, pool, via, floodfill, message).map(|()| Way::Tunnels)
+            }
+            None => self.send_control(now, floodfill.hash(), message).map(|()| Way::Direct),
         }
     }
 

@@ -272,6 +272,36 @@ fn queries_that_cannot_be_sent_do_not_wait() {
 }
 
 #[test]
+fn what_was_to_go_directly_does_not_wait_for_who_cannot_be_reached() {
+    let mut world = World::new(1, 2);
+    let node = world.add_node(1, 2);
+    let (now, unix) = (world.now, world.unix());
+    let netdb = &mut world.nodes[node].netdb;
+    let asked = |netdb: &mut NetDb| match netdb.poll_action() {
+        Some(NetDbAction::Query { floodfill, direct, .. }) => {
+            assert!(!direct);
+            Some(floodfill.hash())
+        }
+        _ => None,
+    };
+    let key = Hash([1; 32]);
+    let id = netdb.lookup(now, unix, Context::ROUTER, key, LookupKind::RouterInfo);
+    let first = asked(netdb).unwrap();
+    // What goes through tunnels is on its way, whatever we can reach ourselves.
+    netdb.handle_unreachable(now, unix, first);
+    assert_eq!(asked(netdb), None);
+    netdb.handle_query_direct(id, &first);
+    netdb.handle_unreachable(now, unix, first);
+    let second = asked(netdb).expect("the other one, at once");
+    assert_ne!(first, second);
+    // Not until the first round of exploration.
+    world.run(4900);
+    let known = |hash| world.nodes[node].netdb.profile(&hash);
+    assert!(known(second).is_some(), "it did not answer");
+    assert!(known(first).is_none(), "it was never asked");
+}
+
+#[test]
 fn soon_after_midnight_the_floodfills_of_the_day_before_are_asked_too() {
     let mut right = 0;
     for seed in 0..20 {
