@@ -615,6 +615,7 @@ fn an_endpoint_that_serves_only_one_remote_is_found_out_and_nobody_else_pays() {
 
 #[test]
 fn an_inbound_tunnel_that_dies_is_found_out_while_all_outbound_ones_are_busy() {
+    let mut runs = 0;
     for seed in 0..8 {
         let mut net = Net::new(900 + seed, 10);
         let a = net.hash(0);
@@ -631,6 +632,7 @@ fn an_inbound_tunnel_that_dies_is_found_out_while_all_outbound_ones_are_busy() {
         else {
             continue;
         };
+        runs += 1;
         net.dead.insert(gone);
         let mut seconds = 0;
         while net.tunnels(a).inbound.get(&id).is_some_and(|t| !t.life.given_up) {
@@ -648,6 +650,7 @@ fn an_inbound_tunnel_that_dies_is_found_out_while_all_outbound_ones_are_busy() {
         let kept = busy.iter().filter(|id| net.tunnels(a).outbound.contains_key(id)).count();
         assert_eq!(kept, 2, "seed {seed}");
     }
+    assert!(runs > 0, "each inbound tunnel shares its hops with outbound ones");
 }
 
 #[test]
