@@ -405,7 +405,7 @@ impl Conn {
         self.proven |= names_us;
         // A bare ack of our SYN answers one that came again. Its reply may be lost for good, so we go
         // on asking until we have it.
-        if self.established || self.incoming {
+        if self.established {
             self.handle_acks(cx, packet, options.delay);
         }
         if packet.is_pure_ack() {
