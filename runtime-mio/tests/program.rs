@@ -265,7 +265,7 @@ fn a_bare_start_warns_once_that_no_network_is_known() {
     let (_, log) = router.end();
     let warnings: Vec<&str> = log.lines().filter(|l| l.contains(" WARN ")).collect();
     assert_eq!(warnings.len(), 1, "{log}");
-    assert!(warnings[0].ends_with("set reseed.files"), "{log}");
+    assert!(warnings[0].ends_with("give RouterInfo files to start from"), "{log}");
 }
 
 #[test]

@@ -433,7 +433,9 @@ pub(super) fn load(
     report.add(&given);
     log::info!("known at the start: {report}");
     if netdb.needs_reseed() {
-        log::warn!("too few routers are known to join the network: set reseed.files");
+        log::warn!(
+            "too few routers are known to join the network: give RouterInfo files to start from"
+        );
     }
     for (router, bytes) in &stored.profiles {
         if let Err(e) = netdb.restore_profile(now, unix, *router, bytes) {
