@@ -168,6 +168,7 @@ impl Owner {
                         Failure::LeaseSetNotFound,
                         Failure::Unsupported,
                         Failure::NoTunnels,
+                        Failure::NoRouters,
                         Failure::TimedOut,
                         Failure::Refused,
                         Failure::Reset,

@@ -163,6 +163,9 @@ pub enum Failure {
     /// We have no tunnels yet, or none at the moment.
     #[error("no tunnels")]
     NoTunnels,
+    /// We know no other router, so that there can be no tunnels.
+    #[error("no router known")]
+    NoRouters,
     /// No answer in time.
     #[error("timed out")]
     TimedOut,

@@ -104,6 +104,12 @@ impl NetDb {
         self.routers.len() < FEW || self.routers.counts().2 == 0
     }
 
+    /// True when no router is known at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.routers.len() == 0
+    }
+
     fn reseed_one(&mut self, now: Instant, unix: UnixTime, bytes: &[u8]) -> Result<(), Refusal> {
         let info = RouterInfo::decode(bytes).map_err(|_| Refusal::Malformed)?;
         self.routers.check_fresh(now, unix, &info, Source::Reseed)?;

@@ -427,6 +427,7 @@ impl Router {
         while self.advance_stop(now) {
             self.carry(now);
         }
+        self.apps.set_alone(self.netdb.is_empty());
         while let Some(action) = self.peers.poll_action() {
             self.actions.push_back(match action {
                 PeerAction::Connect { conn, remote } => {

@@ -71,6 +71,8 @@ pub(super) struct Apps {
     actions: VecDeque<AppAction>,
     scratch: Vec<u8>,
     stopping: bool,
+    /// No other router is known.
+    alone: bool,
 }
 
 /// The pool of an application's tunnels; pool 0 is the router's own.
@@ -160,6 +162,7 @@ impl Apps {
             actions: VecDeque::new(),
             scratch: Vec::new(),
             stopping: false,
+            alone: false,
         })
     }
 
@@ -180,6 +183,12 @@ impl Apps {
     /// Local connections of an application.
     pub(super) fn connections(&self, app: usize) -> usize {
         self.conns.values().filter(|l| l.app == app).count()
+    }
+
+    /// Whether no other router is known: then nothing can be reached, and nothing is worth waiting
+    /// for.
+    pub(super) const fn set_alone(&mut self, alone: bool) {
+        self.alone = alone;
     }
 
     pub(super) fn all_ready(&self) -> bool {

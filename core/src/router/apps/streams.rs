@@ -36,6 +36,9 @@ impl Apps {
         if self.stopping {
             return fail(side, Failure::ShuttingDown);
         }
+        if self.alone {
+            return fail(side, Failure::NoRouters);
+        }
         app.searches.entry(hash).or_default().add(Opening { conn, slot, port, since: now });
     }
 

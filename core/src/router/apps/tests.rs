@@ -244,6 +244,40 @@ fn requests_wait_for_our_first_tunnels_and_not_for_ever() {
 }
 
 #[test]
+fn with_no_router_known_requests_fail_at_once_and_the_page_says_what_is_missing() {
+    let mut apps = apps();
+    let now = Instant::ZERO;
+    apps.set_alone(true);
+    let conn = ask(&mut apps, now, 1);
+    let page = heard(&mut apps, now, conn);
+    assert!(page.starts_with("HTTP/1.1 503 ") && page.contains("RouterInfo files"), "{page}");
+    apps.set_alone(false);
+    let conn = ask(&mut apps, now, 2);
+    assert_eq!(heard(&mut apps, now, conn), "", "there is hope");
+}
+
+#[test]
+fn a_router_that_knows_nobody_says_so_to_the_first_request() {
+    let local = SocketAddr::from(([127, 0, 0, 1], 80));
+    let config = Config { http_proxy: Some(HttpProxy::new(local)), ..Config::default() };
+    let now = Instant::ZERO;
+    let stored = crate::router::input::Stored::default();
+    let seed = Seed::from_number(1);
+    let mut router = crate::router::Router::new(Arc::new(config), stored, seed, now, UNIX).unwrap();
+    let conn = ConnId::accepted(1);
+    let listener = Listener::HttpProxy;
+    let accepted = ConnInput::Accepted { remote: Remote::Local, listener };
+    let _ = router.handle_conn(now, conn, accepted);
+    let host = keys(100).identity.b32_address();
+    let mut request = alloc::format!("GET http://{host}/ HTTP/1.1\r\n\r\n").into_bytes();
+    let _ = router.handle_conn(now, conn, ConnInput::Bytes(&mut request));
+    let mut out = Vec::new();
+    while router.poll_conn(now, conn, 4096, &mut out) > 0 {}
+    let page = String::from_utf8(out).unwrap();
+    assert!(page.starts_with("HTTP/1.1 503 ") && page.contains("RouterInfo files"), "{page}");
+}
+
+#[test]
 fn a_destination_without_a_key_that_we_can_use_has_a_page_of_its_own() {
     let mut apps = apps();
     let now = Instant::ZERO;

@@ -287,6 +287,7 @@ fn every_failure_to_connect_has_its_page() {
         (Failure::LeaseSetExpired, 504),
         (Failure::Unsupported, 502),
         (Failure::NoTunnels, 503),
+        (Failure::NoRouters, 503),
         (Failure::TimedOut, 504),
         (Failure::Refused, 502),
         (Failure::Reset, 502),
