@@ -469,7 +469,7 @@ impl Conn {
         }
         if acked > 0 {
             self.unanswered = 0;
-            cx.path.alive();
+            cx.path.alive(cx.now);
         }
         match delay {
             Some(delay) if delay > MAX_DELAY => {

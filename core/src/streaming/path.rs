@@ -48,6 +48,8 @@ pub(crate) struct Path {
     pub(crate) held: bool,
     /// When it was used last.
     pub(crate) used: Instant,
+    /// When something was acknowledged last, on any stream.
+    pub(crate) heard: Option<Instant>,
     /// When the next packet would go if all went evenly.
     due: Instant,
     stalled: Option<Instant>,
@@ -68,6 +70,7 @@ impl Path {
             streams: 0,
             held: false,
             used: now,
+            heard: None,
             due: now,
             stalled: None,
             silences: 0,
@@ -108,8 +111,9 @@ impl Path {
     }
 
     /// Something was acknowledged.
-    pub(crate) const fn alive(&mut self) {
+    pub(crate) const fn alive(&mut self, now: Instant) {
         self.silences = 0;
+        self.heard = Some(now);
     }
 
     /// A stream heard nothing for too long. Streams that time out together count once.

@@ -35,6 +35,9 @@ const CLOSE_OVERHEAD: usize = 64;
 /// packet that is lost again and again does not hold the rest up; our own receivers keep so many.
 const MAX_SPAN: u32 = 2 * MAX_WINDOW;
 const _: () = assert!(MAX_SPAN <= MAX_AHEAD);
+/// The answer to a SYN goes once more behind so many packets that follow it: i2pd 2.59 gives a
+/// stream up when two that follow arrive before it.
+const SYN_FOLLOWED: u32 = 1;
 /// The least span after the peer asked us to stop.
 const MIN_SPAN: u32 = 32;
 
@@ -80,6 +83,8 @@ pub(crate) struct AckOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Flying,
+    /// Nobody knows where, and the window of the path does not wait for it.
+    Adrift,
     Lost,
     Acked,
 }
@@ -94,6 +99,13 @@ struct Sent {
     sent: Instant,
     before: Instant,
     mark: u64,
+}
+
+impl Sent {
+    /// Sent, and neither acknowledged nor found lost.
+    const fn is_out(&self) -> bool {
+        matches!(self.state, State::Flying | State::Adrift)
+    }
 }
 
 /// The sending half.
@@ -112,10 +124,13 @@ pub(crate) struct Sender {
     transmissions: u64,
     newest_acked: Option<u64>,
     flying: u32,
+    adrift: u32,
     reordering: Duration,
     acked_since: u32,
     /// The SYN may go.
     syn_due: bool,
+    /// The SYN goes once more, for it was followed before it was acknowledged.
+    syn_again: bool,
     /// Packets after the SYN may go.
     established: bool,
     closing: bool,
@@ -148,9 +163,11 @@ impl Sender {
             transmissions: 0,
             newest_acked: None,
             flying: 0,
+            adrift: 0,
             reordering: Duration::ZERO,
             acked_since: 0,
             syn_due: !established,
+            syn_again: false,
             established,
             closing: false,
             close_sent: false,
@@ -283,16 +300,29 @@ impl Sender {
             let may = self.syn_due || self.established;
             return if wanted && may { Next::Free } else { Next::Idle };
         }
+        if self.wants_syn_again() {
+            return Next::Free;
+        }
+        // What it has out is not counted while nothing is heard: more of it would take the window
+        // from the others once more.
+        if self.adrift > 0 && self.timeouts > 0 {
+            return Next::Idle;
+        }
         if !self.lost.is_empty() || self.has_fresh() {
             return Next::Gated;
         }
         Next::Idle
     }
 
+    fn wants_syn_again(&self) -> bool {
+        let followed = self.next_sequence() > SYN_FOLLOWED || self.unsent() == 0;
+        self.syn_again && self.base == 0 && followed
+    }
+
     fn has_fresh(&self) -> bool {
         // Nobody may ever have to name more than 255 missing packets: some name a packet as
         // received that they have not, then.
-        let missing = self.flying + self.lost.len() as u32;
+        let missing = self.flying + self.adrift + self.lost.len() as u32;
         let span = self.window.len() as u32;
         if !self.established || self.close_sent || span >= self.max_span || missing >= MAX_WINDOW {
             return false;
@@ -308,6 +338,9 @@ impl Sender {
                 Some(sequence) => self.take_again(now, path, sequence),
                 None => self.take_fresh(now, path),
             }
+        } else if self.wants_syn_again() {
+            self.syn_again = false;
+            self.take_again(now, path, 0)
         } else if let Some(sequence) = self.lost.first().copied() {
             self.take_again(now, path, sequence)
         } else {
@@ -333,10 +366,14 @@ impl Sender {
         let index = sequence.checked_sub(self.base)? as usize;
         let transmission = self.transmissions;
         let sent = self.window.get_mut(index)?;
-        if sent.state == State::Flying {
+        match sent.state {
             // It goes twice; only the second one counts from now on.
-            path.congestion.released(1);
-            self.flying -= 1;
+            State::Flying => {
+                path.congestion.released(1);
+                self.flying -= 1;
+            }
+            State::Adrift => self.adrift -= 1,
+            State::Lost | State::Acked => {}
         }
         sent.state = State::Flying;
         sent.sends = sent.sends.saturating_add(1);
@@ -372,6 +409,7 @@ impl Sender {
             return None;
         }
         self.empty_due = false;
+        self.syn_again |= sequence == 1 && self.base == 0;
         self.close_sent = close;
         let start = self.fresh;
         self.fresh += len as u64;
@@ -424,6 +462,7 @@ impl Sender {
             }
             match sent.state {
                 State::Flying => landed += 1,
+                State::Adrift => self.adrift -= 1,
                 State::Lost => {
                     self.lost.remove(&sequence);
                 }
@@ -497,7 +536,7 @@ impl Sender {
             let index = sequence.checked_sub(self.base).map(|index| index as usize);
             let sent = index
                 .and_then(|index| self.window.get_mut(index))
-                .filter(|sent| sent.transmission == transmission && sent.state == State::Flying);
+                .filter(|sent| sent.transmission == transmission && sent.is_out());
             let Some(sent) = sent else {
                 self.order.pop_front();
                 continue;
@@ -511,10 +550,12 @@ impl Sender {
                 self.loss_at = Some(late);
                 break;
             }
-            sent.state = State::Lost;
+            match core::mem::replace(&mut sent.state, State::Lost) {
+                State::Adrift => self.adrift -= 1,
+                State::Flying | State::Lost | State::Acked => lost += 1,
+            }
             self.lost.insert(sequence);
             self.order.pop_front();
-            lost += 1;
         }
         self.flying -= lost.min(self.flying);
         path.congestion.lost(lost);
@@ -533,10 +574,29 @@ impl Sender {
             return false;
         }
         self.timeouts = self.timeouts.saturating_add(1);
+        self.cast_adrift(now, path);
         // One to ask, and after the first silence two, in case it is only loss.
         self.probes = if self.timeouts > 1 && self.base > 0 && !self.choked { 2 } else { 1 };
         self.timeout_at = Some(now + self.interval(path));
         true
+    }
+
+    /// Others on the path were heard while these packets were not: the window is not to wait for
+    /// them. A peer that has dropped one stream would otherwise hold up all the others to it.
+    fn cast_adrift(&mut self, now: Instant, path: &mut Path) {
+        let Some(heard) = path.heard else { return };
+        let overdue = path.rtt.timeout();
+        let mut count = 0;
+        for sent in &mut self.window {
+            let late = now.saturating_since(sent.sent) >= overdue && sent.sent < heard;
+            if sent.state == State::Flying && late {
+                sent.state = State::Adrift;
+                count += 1;
+            }
+        }
+        self.flying -= count;
+        self.adrift += count;
+        path.congestion.released(count);
     }
 
     /// The owner has chosen other tunnels: ask at once whether it helped, and until `patience`

@@ -408,3 +408,22 @@ fn the_same_seed_gives_the_same_packets() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
+
+/// As other routers do when the answer to a SYN is overtaken by what follows it: they forget the
+/// stream, and say nothing.
+#[test]
+fn a_stream_that_the_peer_dropped_does_not_hold_up_the_others_to_it() {
+    for rtt in [10, 100, 400] {
+        let link = Link { delay: ms(rtt / 2), gap: Duration::from_micros(450), ..Link::default() };
+        let mut net = Net::new(40, link);
+        let (warm, other) = net.open();
+        net.transfer(0, warm, other, 1_000_000);
+        let (dead, _) = net.open();
+        net.ignored = Some(dead);
+        net.hosts[0].send(dead, pattern(1_000_000), false);
+        net.run(ms(20));
+        let (alive, other) = net.open();
+        let took = net.transfer(0, alive, other, 1_000_000);
+        assert!(took < ms(2000 + 10 * rtt), "{rtt} ms: {took:?}");
+    }
+}

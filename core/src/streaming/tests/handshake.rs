@@ -229,10 +229,13 @@ fn packets_are_as_large_as_both_sides_take() {
         peer.send_bytes(&syn);
         let id = *peer.streams.conns.keys().next().unwrap();
         peer.streams.write(peer.now, id, &pattern(5000));
-        let sizes: Vec<_> = peer.recv().iter().map(|got| got.payload.len()).collect();
-        assert_eq!(sizes[0], want);
-        assert!(sizes.iter().all(|size| *size <= want));
-        assert_eq!(sizes.iter().sum::<usize>(), 5000);
+        let sizes: Vec<_> =
+            peer.recv().iter().map(|got| (got.sequence, got.payload.len())).collect();
+        assert_eq!(sizes[0].1, want);
+        assert!(sizes.iter().all(|(_, size)| *size <= want));
+        // The first goes twice.
+        let distinct: BTreeMap<_, _> = sizes.into_iter().collect();
+        assert_eq!(distinct.values().sum::<usize>(), 5000);
     }
 }
 
@@ -333,4 +336,29 @@ fn a_bare_ack_does_not_stand_for_the_reply_to_a_syn() {
     };
     peer.send(&reply);
     assert!(peer.events().contains(&StreamEvent::Connected(id)));
+}
+
+/// Some peers give up a stream whose first packet is overtaken by two others, so that it must not
+/// hang on one packet of ours whether a page arrives.
+#[test]
+fn the_answer_to_a_syn_goes_twice_when_more_follows_it() {
+    for (len, want) in [(100, 1), (1_900, 2), (50_000, 2)] {
+        let mut net = Net::new(41, Link { delay: ms(20), ..Link::default() });
+        net.logging = true;
+        let id = net.connect();
+        net.until(|net| !net.hosts[1].incoming().is_empty());
+        let other = net.accepted();
+        net.hosts[1].send(other, pattern(len), false);
+        net.until(|net| net.hosts[0].received.get(&id).is_some_and(|got| got.len() == len));
+        net.settle();
+        let sent: Vec<_> = net.log.iter().filter(|(_, f)| f.to == 0).collect();
+        let answers =
+            |(i, (at, f)): (usize, &&(Instant, Flight))| f.packet.kind.is_syn().then_some((i, *at));
+        let answers: Vec<(usize, Instant)> = sent.iter().enumerate().filter_map(answers).collect();
+        assert_eq!(answers.len(), want, "{len} bytes");
+        let ((first, at), (last, again)) = (answers[0], *answers.last().unwrap());
+        assert!(last - first <= 2, "two that follow are too many");
+        assert!(again.saturating_since(at) < ms(20), "before an answer can come");
+        assert!(net.hosts[0].received[&id] == pattern(len));
+    }
 }

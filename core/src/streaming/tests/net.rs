@@ -152,6 +152,8 @@ pub(super) struct Net {
     pub(super) logging: bool,
     /// Say which ratchet session packets came over.
     pub(super) bound: bool,
+    /// What is sent on this stream is ignored by the peer.
+    pub(super) ignored: Option<StreamId>,
 }
 
 impl Net {
@@ -175,6 +177,7 @@ impl Net {
             log: Vec::new(),
             logging: false,
             bound: true,
+            ignored: None,
         }
     }
 
@@ -219,6 +222,9 @@ impl Net {
     fn put(&mut self, from: usize, flight: Flight) {
         if self.logging {
             self.log.push((self.now, flight.clone()));
+        }
+        if self.ignored.is_some() && flight.packet.stream == self.ignored {
+            return;
         }
         let link = self.links[from];
         let waiting = self.free_at[from].saturating_since(self.now);
