@@ -14,6 +14,8 @@ pub struct Config {
     pub network: Network,
     /// The NTCP2 transport.
     pub ntcp2: Ntcp2,
+    /// The network database.
+    pub netdb: NetDb,
     /// Limits on what we carry.
     pub limits: Limits,
     /// Exploratory tunnels.
@@ -51,6 +53,27 @@ pub struct Ntcp2 {
     pub bind: Option<IpAddr>,
     /// Publish the address, if there is a `host`.
     pub publish: bool,
+}
+
+/// The network database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NetDb {
+    /// Whether we keep entries of others and answer for them.
+    pub floodfill: Floodfill,
+}
+
+/// Whether a router is a floodfill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Floodfill {
+    /// As soon as it has shown that it is fit, and as long as it is.
+    #[default]
+    Auto,
+    /// Always. Needs a published address.
+    On,
+    /// Never.
+    Off,
 }
 
 /// Limits on what we carry.

@@ -1,7 +1,7 @@
 //! From [`Settings`] to a TOML text.
 
 use super::Settings;
-use ramson_core::config::{ServerKind, Tunnels};
+use ramson_core::config::{Floodfill, ServerKind, Tunnels};
 use std::fmt::{Display, Write as _};
 
 /// What a server tunnel can look like. A line is an example when nothing follows its `#`.
@@ -42,6 +42,15 @@ pub(super) fn to_toml(settings: &Settings) -> String {
     out.optional("port", router.ntcp2.port, "14567", "chosen once and remembered when absent");
     out.optional("bind", router.ntcp2.bind.map(quoted), "\"0.0.0.0\"", "any address when absent");
     out.noted("publish", router.ntcp2.publish, "the address, if there is a host");
+
+    out.section("[netdb]");
+    let floodfill = match router.netdb.floodfill {
+        Floodfill::On => "on",
+        Floodfill::Off => "off",
+        _ => "auto",
+    };
+    let note = "keep and give out entries of others: \"on\", \"off\", \"auto\" when fit";
+    out.noted("floodfill", quoted(floodfill), note);
 
     out.section("[reseed]");
     let files: Vec<String> = settings.reseed.iter().map(|p| quoted(p.display())).collect();

@@ -6,7 +6,8 @@ use crate::store::ROUTER_KEYS;
 use log::LevelFilter;
 use ramson_core::client::tunnel::Destination;
 use ramson_core::config::{
-    Client, Config, HttpProxy, Limits, Network, Ntcp2, Server, ServerKind, Tunnels,
+    Client, Config, Floodfill, HttpProxy, Limits, NetDb, Network, Ntcp2, Server, ServerKind,
+    Tunnels,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +28,7 @@ const PROXY_ADDRESS: &str =
 const DESTINATION: &str = "a name such as \"example.i2p\", a whole \".b32.i2p\" address or a base64 destination, with a \":port\" if need be";
 const LEVEL: &str = "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
 const KIND: &str = "\"tcp\" or \"http\"";
+const FLOODFILL: &str = "\"auto\", \"on\" or \"off\"";
 
 /// Reads `text`; see [`Settings::parse`].
 pub(super) fn parse(text: &str, file: &Path) -> Result<Settings, ConfigErrors> {
@@ -47,6 +49,8 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Settings, ConfigErrors> {
     network(&mut doc, section, &mut router.network);
     let section = root.section(&mut doc, "ntcp2", "ntcp2");
     ntcp2(&mut doc, section, &router.network, &mut router.ntcp2);
+    let section = root.section(&mut doc, "netdb", "netdb");
+    netdb(&mut doc, section, &mut router.netdb);
     let section = root.section(&mut doc, "reseed", "reseed");
     settings.reseed = reseed(&mut doc, section, file);
     let section = root.section(&mut doc, "limits", "limits");
@@ -122,6 +126,13 @@ fn ntcp2(doc: &mut Document<'_>, mut section: Section<'_>, network: &Network, nt
     }
     if let Some(publish) = section.bool(doc, "publish") {
         ntcp2.publish = publish;
+    }
+    section.finish(doc);
+}
+
+fn netdb(doc: &mut Document<'_>, mut section: Section<'_>, netdb: &mut NetDb) {
+    if let Some((mode, _)) = section.text(doc, "floodfill", FLOODFILL, floodfill) {
+        netdb.floodfill = mode;
     }
     section.finish(doc);
 }
@@ -342,6 +353,15 @@ fn name(text: &str) -> Option<String> {
 fn name_of(addr: SocketAddr) -> String {
     let text: String = addr.to_string().chars().map(|c| if c == ':' { '-' } else { c }).collect();
     text.chars().filter(|c| !"[]%".contains(*c)).collect()
+}
+
+fn floodfill(text: &str) -> Option<Floodfill> {
+    match text {
+        "auto" => Some(Floodfill::Auto),
+        "on" => Some(Floodfill::On),
+        "off" => Some(Floodfill::Off),
+        _ => None,
+    }
 }
 
 fn level(text: &str) -> Option<LevelFilter> {

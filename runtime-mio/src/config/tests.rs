@@ -19,6 +19,9 @@ port = 12345
 bind = "127.0.0.2"
 publish = false
 
+[netdb]
+floodfill = "on"
+
 [reseed]
 files = ["lab/netDb", "/abs/reseed.zip"]
 
@@ -150,9 +153,17 @@ fn what_is_wrong_names_file_line_key_and_what_is_allowed() {
         // Unknown keys, at every depth.
         (
             "x = 1",
-            "F:1: x: unknown key; allowed: network, ntcp2, reseed, limits, tunnels, http_proxy, server, client, log",
+            "F:1: x: unknown key; allowed: network, ntcp2, netdb, reseed, limits, tunnels, http_proxy, server, client, log",
         ),
         ("\n[ntcp2]\nprot = 1", "F:3: ntcp2.prot: unknown key; allowed: host, port, bind, publish"),
+        (
+            "[netdb]\nfloodfill = true",
+            "F:2: netdb.floodfill: found a boolean; allowed: \"auto\", \"on\" or \"off\"",
+        ),
+        (
+            "[netdb]\nfloodfill = \"yes\"",
+            "F:2: netdb.floodfill: \"yes\": not allowed; allowed: \"auto\", \"on\" or \"off\"",
+        ),
         (
             "[tunnels.client]\nlengths = 1",
             "F:2: tunnels.client.lengths: unknown key; allowed: length, quantity, length_variance",
