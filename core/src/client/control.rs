@@ -234,8 +234,27 @@ pub struct NetDbReport {
     pub routers: u64,
     /// Those of floodfills.
     pub floodfills: u64,
-    /// Lease sets that we keep.
+    /// Lease sets that our own destinations know.
     pub lease_sets: u64,
+    /// What we do as a floodfill; `None` when we are none.
+    pub floodfill: Option<FloodfillReport>,
+}
+
+/// The work of a floodfill. The counts are since it became one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FloodfillReport {
+    /// Lease sets kept for others.
+    pub kept: u64,
+    /// Entries that were new, or newer.
+    pub stored: u64,
+    /// Entries that were refused.
+    pub refused: u64,
+    /// Copies passed on to other floodfills.
+    pub flooded: u64,
+    /// Lookups answered with the entry.
+    pub found: u64,
+    /// Lookups answered with the names of others.
+    pub referred: u64,
 }
 
 /// A pool of tunnels.
@@ -327,6 +346,16 @@ impl InfoReport {
                 j.key("routers").number(self.netdb.routers);
                 j.key("floodfills").number(self.netdb.floodfills);
                 j.key("lease_sets").number(self.netdb.lease_sets);
+                if let Some(floodfill) = &self.netdb.floodfill {
+                    j.key("floodfill").object(|j| {
+                        j.key("kept").number(floodfill.kept);
+                        j.key("stored").number(floodfill.stored);
+                        j.key("refused").number(floodfill.refused);
+                        j.key("flooded").number(floodfill.flooded);
+                        j.key("found").number(floodfill.found);
+                        j.key("referred").number(floodfill.referred);
+                    });
+                }
             });
             j.key("pools").array(|j| self.pools.iter().for_each(|p| p.write(j)));
             j.key("transit").object(|j| {

@@ -1,8 +1,6 @@
-//! Answering other routers' lookups, as a router that is no floodfill must: for RouterInfos, when
-//! asked over a session (notes 7.5).
-//!
-//! Everything about lease sets, exploration and stores that want to be passed on is the business
-//! of a floodfill and not answered here.
+//! Answering other routers' lookups (notes 7.5). Every router does so for RouterInfos, when asked
+//! over a session; a floodfill also for lease sets that were published to it, and for those who
+//! hide behind a tunnel or explore.
 
 use super::choose::Choice;
 use super::store::Bucket;
@@ -13,6 +11,7 @@ use crate::wire::i2np::{
     DatabaseLookup, DatabaseSearchReply, DatabaseStore, LookupType, ReplyEncryption, StoreEntry,
 };
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::routing_key::RoutingKey;
@@ -20,13 +19,17 @@ use super::routing_key::RoutingKey;
 /// Routers whose lookups are counted at once: more than are answered in one window of two minutes.
 /// Who does not fit in is not answered.
 pub const MAX_THROTTLED_SOURCES: usize = 2_500;
-/// Lookups that one router may send us in [`WINDOW`].
+/// Lookups that one router may send us in [`WINDOW`], and how many it may when we are a floodfill.
 const PER_SOURCE: u32 = 14;
+const PER_SOURCE_OF_FLOODFILL: u32 = 240;
 const WINDOW: Duration = Duration::from_secs(120);
 /// Lookups of all routers together: so many a second, and so many at once.
 const ALL: (u64, u64) = (20, 60);
+const ALL_OF_FLOODFILL: (u64, u64) = (200, 400);
 /// Floodfills named to who asks for something that we do not have.
 const NAMED: usize = 3;
+/// Routers named to who explores: as many as are looked at elsewhere, and as fit into one cell.
+const NAMED_TO_EXPLORERS: usize = 12;
 
 /// The answer to a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,22 +40,33 @@ pub enum Answer {
     SearchReply(DatabaseSearchReply),
 }
 
-/// Counts lookups by the router that sends them.
+/// Counts requests by the router that sends them.
 pub(crate) struct Throttle {
     sources: BTreeMap<Hash, (Instant, u32)>,
+    per_source: u32,
     all: Bucket,
 }
 
 impl Throttle {
-    pub(crate) const fn new(now: Instant) -> Self {
-        Self { sources: BTreeMap::new(), all: Bucket::new(now, ALL.0, ALL.1) }
+    /// At most `per_source` of one router in two minutes; `all` a second and at once.
+    pub(crate) const fn new(now: Instant, per_source: u32, all: (u64, u64)) -> Self {
+        Self { sources: BTreeMap::new(), per_source, all: Bucket::new(now, all.0, all.1) }
     }
 
-    /// True when another lookup of `source` may be answered.
-    fn admit(&mut self, now: Instant, source: Hash) -> bool {
+    /// For lookups.
+    pub(crate) const fn of_lookups(now: Instant, floodfill: bool) -> Self {
+        if floodfill {
+            Self::new(now, PER_SOURCE_OF_FLOODFILL, ALL_OF_FLOODFILL)
+        } else {
+            Self::new(now, PER_SOURCE, ALL)
+        }
+    }
+
+    /// True when another request of `source` may be served.
+    pub(crate) fn admit(&mut self, now: Instant, source: Hash) -> bool {
         let over = |since: Instant| now.saturating_since(since) >= WINDOW;
         match self.sources.get(&source) {
-            Some((since, count)) if !over(*since) && *count >= PER_SOURCE => return false,
+            Some((since, count)) if !over(*since) && *count >= self.per_source => return false,
             None if self.sources.len() >= MAX_THROTTLED_SOURCES => {
                 self.sources.retain(|_, (since, _)| !over(*since));
                 if self.sources.len() >= MAX_THROTTLED_SOURCES {
@@ -74,21 +88,22 @@ impl Throttle {
 }
 
 impl NetDb {
-    /// A lookup arrived over a session of `from`. What came through a tunnel must not be handed in
-    /// here: nothing that we hold is for those who know only one of our tunnels.
+    /// A lookup arrived: over a session of `from`, or, with `None`, from somebody unknown, whom
+    /// only a floodfill answers.
     pub fn handle_lookup(
         &mut self,
         now: Instant,
         unix: UnixTime,
-        from: Hash,
+        from: Option<Hash>,
         lookup: DatabaseLookup,
     ) {
         let DatabaseLookup { key, from: to, reply_tunnel, kind, exclude, encryption } = lookup;
-        if kind != LookupType::RouterInfo || key == Hash::ZERO {
+        let answered = self.is_floodfill() || from.is_some() && kind == LookupType::RouterInfo;
+        if !answered || key == Hash::ZERO {
             return;
         }
         // Without a tunnel the answer goes back to who asked: we connect to nobody on request.
-        if reply_tunnel.is_none() && to != from || to == self.config.local {
+        if reply_tunnel.is_none() && (from != Some(to) || to == self.config.local) {
             return;
         }
         // Encryption is defined for replies through tunnels only.
@@ -97,27 +112,62 @@ impl NetDb {
             (Some(_), ReplyEncryption::ElGamal { .. }) => return,
             (Some(_), encryption) => encryption,
         };
-        if !self.throttle.admit(now, from) {
+        // Who hides is counted by where his answers go.
+        if !self.throttle.admit(now, from.unwrap_or(to)) {
             log::debug!("netdb: too many lookups of {from:?}");
             return;
         }
-        let known = if key == self.config.local { self.own.as_ref() } else { self.router(&key) };
-        let answer = match known {
-            Some(info) => {
-                let entry = StoreEntry::RouterInfo(info.clone());
-                Answer::Store(DatabaseStore { reply: None, entry })
-            }
+        let answer = match self.published_entry(unix, &key, kind) {
+            Some(entry) => Answer::Store(DatabaseStore { reply: None, entry }),
             None => {
-                let target = RoutingKey::new(&key, unix);
-                let ctx = Context::ROUTER;
-                let (floor, direct, count) = (0, false, NAMED);
-                let choice = Choice { ctx, target, floor, direct, exclude: &exclude, count };
-                let mut peers = self.choose(now, &choice);
-                peers.retain(|peer| *peer != from);
+                let mut peers = self.refer(now, unix, &key, kind, &exclude);
+                peers.retain(|peer| Some(*peer) != from);
                 Answer::SearchReply(DatabaseSearchReply { key, peers, from: self.config.local })
             }
         };
+        if let Some(floodfill) = &mut self.role.floodfill {
+            match answer {
+                Answer::Store(_) => floodfill.stats.found += 1,
+                Answer::SearchReply(_) => floodfill.stats.referred += 1,
+            }
+        }
         self.push(NetDbAction::Reply { to, tunnel: reply_tunnel, encryption, answer });
+    }
+
+    /// What was published under `key`. What our destinations were told is nobody's business.
+    fn published_entry(&self, unix: UnixTime, key: &Hash, kind: LookupType) -> Option<StoreEntry> {
+        let info = || {
+            let own = self.own.as_ref().filter(|_| *key == self.config.local);
+            own.or_else(|| self.router(key)).cloned().map(StoreEntry::RouterInfo)
+        };
+        let lease_set = || {
+            let floodfill = self.role.floodfill.as_ref()?;
+            floodfill.lease_set(key, unix).cloned().map(StoreEntry::LeaseSet)
+        };
+        match kind {
+            LookupType::RouterInfo => info(),
+            LookupType::LeaseSet => lease_set(),
+            LookupType::Any => lease_set().or_else(info),
+            LookupType::Exploration => None,
+        }
+    }
+
+    /// Whom to name instead: floodfills near the key, or, to explorers, other routers near it.
+    fn refer(
+        &self,
+        now: Instant,
+        unix: UnixTime,
+        key: &Hash,
+        kind: LookupType,
+        exclude: &[Hash],
+    ) -> Vec<Hash> {
+        let target = RoutingKey::new(key, unix);
+        if kind == LookupType::Exploration {
+            let near = self.routers.ordinary_near(&target).filter(|h| !exclude.contains(h));
+            return near.take(NAMED_TO_EXPLORERS).collect();
+        }
+        let (ctx, floor, direct, count) = (Context::ROUTER, 0, false, NAMED);
+        self.choose(now, &Choice { ctx, target, floor, direct, exclude, count })
     }
 }
 
@@ -128,7 +178,7 @@ mod tests {
 
     #[test]
     fn one_router_gets_fourteen_answers_in_two_minutes() {
-        let mut throttle = Throttle::new(at(0));
+        let mut throttle = Throttle::of_lookups(at(0), false);
         let source = Hash([1; 32]);
         let admitted = (0..60u64).filter(|n| throttle.admit(at(n * 1000), source)).count();
         assert_eq!(admitted, 14);
@@ -138,7 +188,7 @@ mod tests {
 
     #[test]
     fn all_together_get_twenty_a_second_and_the_table_is_bounded() {
-        let mut throttle = Throttle::new(at(0));
+        let mut throttle = Throttle::of_lookups(at(0), false);
         let mut admitted = 0;
         for n in 0..10_000u64 {
             admitted += usize::from(throttle.admit(at(n), Hash::of(&n.to_be_bytes())));

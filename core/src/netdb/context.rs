@@ -228,7 +228,7 @@ impl ContextState {
 }
 
 /// Not over; nor from the future, as it may be after our clock was put back.
-fn is_current(set: &LeaseSet, unix: UnixTime) -> bool {
+pub(crate) fn is_current(set: &LeaseSet, unix: UnixTime) -> bool {
     set.expires() > unix && set.published() <= unix + max_ahead(set)
 }
 

@@ -1,4 +1,5 @@
-//! The network database as a client: who is out there, and where destinations are reached.
+//! The network database: who is out there, and where destinations are reached; as a client, and as
+//! a floodfill that keeps a part of it for others.
 //!
 //! [`NetDb`] decides whom to ask and whom to store to, what is believed and kept, and when our own
 //! entries are to be published again. It neither makes messages nor picks tunnels: the router
@@ -9,6 +10,7 @@ mod answer;
 mod choose;
 mod context;
 mod explore;
+mod floodfill;
 mod keep;
 mod lookup;
 pub mod profile;
@@ -23,6 +25,7 @@ mod traits;
 
 pub use answer::{Answer, MAX_THROTTLED_SOURCES};
 pub use context::MAX_LEASE_SETS;
+pub use floodfill::{Fitness, FloodfillStats, MAX_KEPT};
 pub use keep::{MAX_PUBLICATIONS, PublishError};
 pub use lookup::{LookupFailure, Unsent};
 pub use search::MAX_LOOKUPS;
@@ -164,6 +167,24 @@ pub enum NetDbAction {
         /// What to say.
         answer: Answer,
     },
+    /// Confirm a store: a DeliveryStatus with `token` as its id.
+    Confirm {
+        /// The router, or the gateway of `tunnel`.
+        to: Hash,
+        /// The tunnel at `to`.
+        tunnel: Option<u32>,
+        /// Whose meaning the publisher knows.
+        token: u32,
+    },
+    /// Pass an entry on to another floodfill, over a session and without a token.
+    Flood {
+        /// Whom to.
+        to: Hash,
+        /// What.
+        entry: StoreEntry,
+    },
+    /// Say how fit we are to be a floodfill: [`NetDb::handle_fitness`].
+    Assess,
     /// Our RouterInfo is due: sign one with a new date and hand it to [`NetDb::publish_router`].
     Renew,
     /// Write this RouterInfo to the embedder's store.
@@ -262,6 +283,7 @@ pub struct NetDb {
     wanted: BTreeMap<Hash, Hash>,
     newcomers: Bucket,
     throttle: answer::Throttle,
+    role: floodfill::Role,
     timers: Timers<Timer>,
     actions: VecDeque<NetDbAction>,
 }
@@ -290,7 +312,8 @@ impl NetDb {
             explorer: Explorer::new(),
             wanted: BTreeMap::new(),
             newcomers: Bucket::new(now, NEWCOMERS.0, NEWCOMERS.1),
-            throttle: answer::Throttle::new(now),
+            throttle: answer::Throttle::of_lookups(now, false),
+            role: floodfill::Role::new(now),
             timers,
             actions: VecDeque::new(),
         }
@@ -642,8 +665,7 @@ impl NetDb {
         set: &LeaseSet,
     ) -> Result<Stored, StoreError> {
         let key = set.key();
-        // Destinations are sent lease sets along with data; the router itself, which is no
-        // floodfill, only gets answers.
+        // Destinations are sent lease sets along with data; the router itself only gets answers.
         if ctx == Context::ROUTER && !self.looks_for(ctx, &key, LookupType::LeaseSet) {
             return Err(StoreError::Unwanted);
         }
@@ -685,6 +707,10 @@ impl NetDb {
         }
         for state in self.contexts.values_mut() {
             state.sweep(unix);
+        }
+        self.role.sweep(now, unix);
+        if self.role.wants_assessment() {
+            self.push(NetDbAction::Assess);
         }
         self.publications_tick(now, unix);
         self.fetch_wanted(now, unix);

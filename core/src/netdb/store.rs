@@ -30,6 +30,8 @@ const EXPIRY_STARTS_AFTER: Duration = Duration::from_secs(3600);
 const MAX_AGE: Duration = Duration::from_secs(27 * 3600);
 /// The age that it may always reach.
 const MIN_MAX_AGE: Duration = Duration::from_secs(90 * 60);
+/// The age that it may reach at a floodfill.
+const MAX_AGE_OF_FLOODFILL: Duration = Duration::from_secs(3600);
 /// Nothing older is ever taken, however small the network.
 pub const OLDEST_ACCEPTED: Duration = Duration::from_secs(30 * 86_400);
 /// Clocks may differ by this much before a RouterInfo counts as made in the future.
@@ -83,6 +85,9 @@ pub enum StoreError {
     /// Forged or damaged. The sender's fault.
     #[error("signature does not verify")]
     BadSignature,
+    /// A floodfill that is full keeps those nearest to it.
+    #[error("others are nearer")]
+    TooFar,
     /// Too many destinations.
     #[error("no room for another context")]
     Full,
@@ -116,6 +121,10 @@ pub(crate) struct Routers {
     verified: Sampled<Record>,
     unverified: Sampled<Record>,
     floodfills: BTreeSet<Hash>,
+    /// Those that others may use as hops and that are no floodfills.
+    ordinary: BTreeSet<Hash>,
+    /// We are a floodfill ourselves.
+    serving: bool,
     /// Verified entries whose stored copy is missing or outdated.
     unsaved: BTreeSet<Hash>,
     /// Entries with a stored copy that are gone from here.
@@ -133,6 +142,8 @@ impl Routers {
             verified: Sampled::new(),
             unverified: Sampled::new(),
             floodfills: BTreeSet::new(),
+            ordinary: BTreeSet::new(),
+            serving: false,
             unsaved: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             sweep: None,
@@ -172,6 +183,16 @@ impl Routers {
     /// Floodfills, nearest first.
     pub(crate) fn floodfills_near(&self, target: &RoutingKey) -> Closest<'_> {
         closest(&self.floodfills, target)
+    }
+
+    /// Routers that are no floodfills, nearest first: to name to those who explore.
+    pub(crate) fn ordinary_near(&self, target: &RoutingKey) -> Closest<'_> {
+        closest(&self.ordinary, target)
+    }
+
+    /// Floodfills give out what they have, so they keep nothing that is old.
+    pub(crate) const fn set_floodfill(&mut self, serving: bool) {
+        self.serving = serving;
     }
 
     /// Where the floodfills nearest to a key stand too thick to be there by chance: the distance of
@@ -260,10 +281,15 @@ impl Routers {
     ) {
         let hash = info.hash();
         let traits = Traits::of(&info, self.allow_local);
-        if traits.floodfill {
-            self.floodfills.insert(hash);
-        } else {
-            self.floodfills.remove(&hash);
+        for (set, member) in [
+            (&mut self.floodfills, traits.floodfill),
+            (&mut self.ordinary, traits.hop && !traits.floodfill),
+        ] {
+            if member {
+                set.insert(hash);
+            } else {
+                set.remove(&hash);
+            }
         }
         let trusted = source != Source::Others;
         let saved = (source == Source::Saved).then(|| info.published());
@@ -305,6 +331,7 @@ impl Routers {
     /// Removes it from both tiers.
     pub(crate) fn remove(&mut self, hash: &Hash) {
         self.floodfills.remove(hash);
+        self.ordinary.remove(hash);
         self.unsaved.remove(hash);
         let record = self.verified.remove(hash).or_else(|| self.unverified.remove(hash));
         if record.is_some_and(|r| r.saved.is_some()) {
@@ -343,6 +370,9 @@ impl Routers {
         let known = self.len();
         if known <= SMALL_NETWORK || now.saturating_since(self.started) < EXPIRY_STARTS_AFTER {
             return None;
+        }
+        if self.serving {
+            return Some(MAX_AGE_OF_FLOODFILL);
         }
         let range = MAX_AGE.saturating_sub(MIN_MAX_AGE).as_secs();
         let share = range * SMALL_NETWORK as u64 / known as u64;

@@ -3,6 +3,7 @@
 mod publishing;
 mod rules;
 mod searching;
+mod serving;
 mod world;
 
 use super::*;

@@ -28,7 +28,8 @@ enum Via {
     Peer(Hash),
     /// In garlic for the router, from whoever it was.
     Garlic,
-    /// From ourselves, through a tunnel without hops.
+    /// For us as the router that somebody's tunnel ends at, or from ourselves, through a tunnel
+    /// without hops.
     Own,
     /// Out of an inbound tunnel of this pool. Anybody who knows its gateway may have sent it.
     Tunnel(PoolId),
@@ -163,14 +164,12 @@ impl Router {
             },
             MessageType::GARLIC => self.handle_garlic(now, unix, via, message),
             MessageType::DELIVERY_STATUS => self.handle_delivery_status(now, unix, via, &message),
-            // All our questions ask for an encrypted answer. What comes otherwise and names nobody was
-            // made by somebody who wants us to believe that a floodfill had spoken.
-            MessageType::DATABASE_STORE | MessageType::DATABASE_SEARCH_REPLY
-                if matches!(via, Via::Tunnel(_) | Via::Garlic) =>
-            {
-                log::debug!("netdb message of type {} that nobody asked for dropped", kind.0);
-            }
             MessageType::DATABASE_STORE => self.handle_store(now, unix, via, &message.body),
+            // All our questions through tunnels ask for an encrypted answer. What comes otherwise and
+            // names nobody was made by somebody who wants us to believe that a floodfill had spoken.
+            MessageType::DATABASE_SEARCH_REPLY if !is_answer(via) => {
+                log::debug!("search reply that nobody asked for dropped");
+            }
             MessageType::DATABASE_SEARCH_REPLY => {
                 match DatabaseSearchReply::decode(&message.body) {
                     Ok(reply) => {
@@ -181,11 +180,11 @@ impl Router {
                 }
             }
             MessageType::DATABASE_LOOKUP => match (via, DatabaseLookup::decode(&message.body)) {
-                (Via::Peer(from), Ok(lookup)) => {
-                    self.netdb.handle_lookup(now, unix, from, lookup);
+                (Via::Peer(_) | Via::Garlic | Via::Own, Ok(lookup)) => {
+                    self.netdb.handle_lookup(now, unix, peer(via), lookup);
                 }
-                // Only a floodfill answers those who hide behind a tunnel.
-                (Via::Garlic | Via::Own | Via::Tunnel(_) | Via::Reply(_), Ok(_)) => {}
+                // Who knows our tunnels must not learn whose they are.
+                (Via::Tunnel(_) | Via::Reply(_), Ok(_)) => {}
                 (_, Err(e)) => log::debug!("lookup dropped: {e}"),
             },
             _ => log::debug!("message of type {} dropped", kind.0),
@@ -274,13 +273,34 @@ impl Router {
     }
 
     fn handle_store(&mut self, now: Instant, unix: UnixTime, via: Via, body: &[u8]) {
-        let result = DatabaseStore::decode(body)
-            .map(|store| self.netdb.handle_store(now, unix, context(via), peer(via), store));
-        match result {
-            Ok(Ok(_)) => {}
-            Ok(Err(e)) => log::debug!("store refused: {e}"),
-            Err(e) => log::debug!("store dropped: {e}"),
+        let store = match DatabaseStore::decode(body) {
+            Ok(store) => store,
+            Err(e) => {
+                log::debug!("store dropped: {e}");
+                return;
+            }
+        };
+        let result = match via {
+            Via::Reply(_) => self.netdb.handle_store(now, unix, context(via), None, store),
+            Via::Peer(_) | Via::Garlic | Via::Own => {
+                self.netdb.handle_published(now, unix, peer(via), store)
+            }
+            Via::Tunnel(_) => {
+                log::debug!("store out of a tunnel dropped");
+                return;
+            }
+        };
+        if let Err(e) = result {
+            log::debug!("store refused: {e}");
         }
+    }
+}
+
+/// Whether a netdb message that came so can be the answer to a question of ours.
+const fn is_answer(via: Via) -> bool {
+    match via {
+        Via::Peer(_) | Via::Reply(_) => true,
+        Via::Garlic | Via::Own | Via::Tunnel(_) => false,
     }
 }
 

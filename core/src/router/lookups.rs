@@ -2,14 +2,14 @@
 
 use super::input::Stored;
 use super::output::{Action, StoreKey};
-use super::{Router, apps, persist};
+use super::{Router, apps, persist, publish};
 use crate::crypto::Key32;
 use crate::crypto::x25519::PublicKey;
 use crate::destination::{Parcel, Unresolved};
 use crate::garlic;
 use crate::netdb::reseed::Report;
 use crate::netdb::{
-    Answer, Context, LookupFailure, LookupId, LookupKind, NetDb, NetDbAction, StoreError, Unsent,
+    Answer, Context, Fitness, LookupFailure, LookupId, LookupKind, NetDb, NetDbAction, StoreError, Unsent,
 };
 use crate::time::{Instant, UnixTime};
 use crate::transport::ntcp2::Priority;
@@ -17,7 +17,7 @@ use crate::tunnel::{OutboundId, PoolId, SendError};
 use crate::wire::garlic::{Clove, Delivery};
 use crate::wire::hash::Hash;
 use crate::wire::i2np::{
-    DatabaseLookup, DatabaseStore, LookupType, Message, MessageType, ReplyEncryption, StoreEntry,
+    DatabaseLookup, DatabaseStore, DeliveryStatus, LookupType, Message, MessageType, ReplyEncryption, StoreEntry,
     StoreReply, TunnelGateway,
 };
 use crate::wire::router_info::RouterInfo;
@@ -131,6 +131,22 @@ impl Router {
             NetDbAction::Reply { to, tunnel, encryption, answer } => {
                 self.reply(now, to, tunnel, encryption, answer);
             }
+            NetDbAction::Confirm { to, tunnel, token } => {
+                let mut body = Vec::new();
+                DeliveryStatus { id: token, time: unix }.encode(&mut body);
+                let message = self.message(unix, MessageType::DELIVERY_STATUS, body);
+                self.send_back(now, to, tunnel, message);
+            }
+            NetDbAction::Flood { to, entry } => {
+                let mut body = Vec::new();
+                DatabaseStore { reply: None, entry }.encode(&mut body);
+                let message = self.message(unix, MessageType::DATABASE_STORE, body);
+                let _sent = self.send_to(now, to, message, Priority::Control);
+            }
+            NetDbAction::Assess => {
+                let fitness = self.fitness();
+                self.netdb.handle_fitness(now, &fitness);
+            }
             NetDbAction::Renew => self.republish(now),
             NetDbAction::Persist(info) => {
                 persist(&mut self.actions, StoreKey::NetDb(info.hash()), info.as_bytes());
@@ -145,6 +161,17 @@ impl Router {
                 self.actions
                     .push_back(Action::Persist { key: StoreKey::Profile(hash), value: None });
             }
+        }
+    }
+
+    /// What decides whether we are fit to be a floodfill.
+    fn fitness(&self) -> Fitness {
+        let peers = self.peers.counts();
+        Fitness {
+            reachable: publish::published_host(&self.config).is_some(),
+            bandwidth: publish::bandwidth(&self.config),
+            peers: peers.inbound + peers.outbound,
+            transit: self.tunnels.transit_stats().tunnels,
         }
     }
 
@@ -352,6 +379,12 @@ impl Router {
                 }
             }
         }
+        self.send_back(now, to, tunnel, message);
+    }
+
+    /// Sends an answer to a router, or into the tunnel that begins there.
+    fn send_back(&mut self, now: Instant, to: Hash, tunnel: Option<u32>, message: Message) {
+        let unix = self.clock.unix(now);
         let Some(tunnel) = tunnel else {
             let _sent = self.send_to(now, to, message, Priority::Control);
             return;

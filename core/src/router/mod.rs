@@ -14,7 +14,7 @@ mod publish;
 mod report;
 
 use crate::client::address_book::AddressBook;
-use crate::config::Config;
+use crate::config::{Config, Floodfill};
 use crate::conn::{ConnId, Opener};
 use crate::garlic::{self, reply::ReplyTags};
 use crate::keys::{DestinationKeys, KeysError, RouterKeys};
@@ -150,10 +150,7 @@ impl Router {
         let mut rng = Rng::new(&seed);
         let mut actions = VecDeque::new();
         let keys = router_keys(stored.router_keys.as_deref(), &mut rng, &mut actions)?;
-        let info = publish::router_info(&config, &keys, unix);
-        let hash = info.hash();
-        persist(&mut actions, StoreKey::RouterInfo, info.as_bytes());
-
+        let hash = keys.identity.hash();
         let private = keys.ntcp2.to_bytes();
         let static_key = crate::crypto::x25519::PrivateKey::from_bytes(*private.as_bytes());
         let local = ntcp2::Local::new(hash, static_key, keys.ntcp2_iv, config.network.id);
@@ -165,7 +162,6 @@ impl Router {
             bandwidth_out: config.limits.bandwidth_out,
         };
         let mut peers = Peers::new(peers_config, Opener::new(0), now, rng.fork("peers"));
-        peers.set_own(now, info.clone());
 
         let netdb_config = NetDbConfig {
             local: hash,
@@ -174,6 +170,10 @@ impl Router {
         };
         let mut netdb = NetDb::new(now, netdb_config, rng.fork("netdb"));
         lookups::load(&mut netdb, now, unix, &stored).map_err(StartError::Reseed)?;
+        netdb.set_role(now, role(&config)?);
+        let info = own_info(&config, &keys, &netdb, unix);
+        persist(&mut actions, StoreKey::RouterInfo, info.as_bytes());
+        peers.set_own(now, info.clone());
         let transit = paths::transit_limits(&config);
         let tunnel_config = TunnelConfig { local: hash, transit };
         let mut tunnels = Tunnels::new(tunnel_config, keys.encryption.clone(), rng.fork("tunnels"));
@@ -539,7 +539,7 @@ impl Router {
     /// Signs our RouterInfo anew and tells the network.
     fn republish(&mut self, now: Instant) {
         let unix = self.clock.unix(now);
-        self.info = publish::router_info(&self.config, &self.keys, unix);
+        self.info = own_info(&self.config, &self.keys, &self.netdb, unix);
         persist(&mut self.actions, StoreKey::RouterInfo, self.info.as_bytes());
         self.peers.set_own(now, self.info.clone());
         self.publish_info(now);
@@ -551,6 +551,25 @@ impl Router {
             log::error!("our RouterInfo cannot be published: {e}");
         }
     }
+}
+
+/// Whether we are a floodfill, as configured.
+fn role(config: &Config) -> Result<Floodfill, StartError> {
+    let mode = config.netdb.floodfill;
+    if mode == Floodfill::On && publish::published_host(config).is_none() {
+        let problem = "a floodfill needs a published address, with host and port";
+        return Err(StartError::Config(problem.into()));
+    }
+    Ok(mode)
+}
+
+/// Our RouterInfo, made now.
+fn own_info(config: &Config, keys: &RouterKeys, netdb: &NetDb, unix: UnixTime) -> RouterInfo {
+    let statistics = netdb.floodfill_stats().map(|stats| {
+        let counts = netdb.counts();
+        publish::Statistics { routers: counts.verified + counts.unverified, lease_sets: stats.kept }
+    });
+    publish::router_info(config, keys, statistics, unix)
 }
 
 fn persist(actions: &mut VecDeque<Action>, key: StoreKey, value: &[u8]) {

@@ -3,7 +3,7 @@
 use super::apps::Kind;
 use super::{Router, publish};
 use crate::client::control::{
-    AddressReport, DirectionReport, InfoReport, NetDbReport, PeersReport, PoolReport,
+    AddressReport, DirectionReport, FloodfillReport, InfoReport, NetDbReport, PeersReport, PoolReport,
     ServiceReport, TransitReport,
 };
 use crate::config::ServerKind;
@@ -30,7 +30,7 @@ impl Router {
             uptime: now.saturating_since(self.started),
             hash: self.hash(),
             network: self.config.network.id,
-            caps: publish::caps(&self.config),
+            caps: publish::caps(&self.config, self.netdb.is_floodfill()),
             router_info_file: None,
             addresses: addresses.collect(),
             peers: PeersReport {
@@ -42,6 +42,14 @@ impl Router {
                 routers: (counts.verified + counts.unverified) as u64,
                 floodfills: counts.floodfills as u64,
                 lease_sets: counts.lease_sets as u64,
+                floodfill: self.netdb.floodfill_stats().map(|f| FloodfillReport {
+                    kept: f.kept as u64,
+                    stored: f.stored,
+                    refused: f.refused,
+                    flooded: f.flooded,
+                    found: f.found,
+                    referred: f.referred,
+                }),
             },
             pools: self.pool_reports(now),
             transit: TransitReport {

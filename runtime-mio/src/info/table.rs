@@ -29,6 +29,15 @@ pub(super) fn render(info: &Value) -> String {
     let parts =
         [("routers", "routers"), ("floodfills", "floodfills"), ("lease_sets", "lease sets")];
     line("netdb", joined(netdb, &parts));
+    let parts = [
+        ("kept", "lease sets kept"),
+        ("stored", "stored"),
+        ("flooded", "passed on"),
+        ("found", "lookups answered"),
+        ("referred", "referred"),
+    ];
+    // Empty for who is none.
+    line("floodfill", joined(&netdb["floodfill"], &parts));
     let transit = &info["transit"];
     let parts = [
         ("tunnels", "tunnels"),
@@ -194,7 +203,9 @@ mod tests {
                 "addresses": [{ "style": "NTCP2", "address": "1.2.3.4:5" }],
             },
             "peers": { "inbound": 3, "outbound": 4, "pending": 0 },
-            "netdb": { "routers": 9, "floodfills": 4, "lease_sets": 1 },
+            "netdb": { "routers": 9, "floodfills": 4, "lease_sets": 1,
+                "floodfill": { "kept": 7, "stored": 8, "refused": 2, "flooded": 6, "found": 5,
+                    "referred": 4 } },
             "transit": { "tunnels": 1, "accepted": 2, "refused": 0, "messages": 5 },
             "bytes_received": 1023, "bytes_sent": 1536, "buffered_bytes": 1 << 30, "names": 2,
             "services": [
@@ -222,6 +233,7 @@ network      2, as PR
 address      NTCP2 1.2.3.4:5
 peers        3 in, 4 out, 0 pending
 netdb        9 routers, 4 floodfills, 1 lease sets
+floodfill    7 lease sets kept, 8 stored, 6 passed on, 5 lookups answered, 4 referred
 transit      1 tunnels, 2 accepted, 0 refused, 5 messages
 traffic      1023 B received, 1.5 KiB sent
 names        2

@@ -111,7 +111,7 @@ fn destinations_share_nothing() {
     assert!(db.router(&info.hash()).is_none());
     assert!(db.candidates(at(0), UNIX).all(|c| c.hash != info.hash()));
     // So nobody who asks us directly can find out that we were the one who was told.
-    db.handle_lookup(at(0), UNIX, SESSION, lookup(info.hash()));
+    db.handle_lookup(at(0), UNIX, Some(SESSION), lookup(info.hash()));
     let Some(NetDbAction::Reply { answer, .. }) = db.poll_action() else { panic!() };
     assert!(matches!(answer, Answer::SearchReply(_)));
     // Nor does a newer version of a known router, given to one destination, show elsewhere.
@@ -160,7 +160,7 @@ fn lookups_for_router_infos_are_answered() {
         db.restore(at(0), UNIX, Maker::floodfill(n).build()).unwrap();
     }
     let ask = |db: &mut NetDb, lookup| {
-        db.handle_lookup(at(0), UNIX, SESSION, lookup);
+        db.handle_lookup(at(0), UNIX, Some(SESSION), lookup);
         db.poll_action().map(|action| {
             let NetDbAction::Reply { to, tunnel, encryption, answer } = action else { panic!() };
             (to, tunnel, matches!(encryption, ReplyEncryption::None), answer)
@@ -372,7 +372,7 @@ fn a_flood_of_everything_stays_within_the_caps() {
     // One RouterInfo of many names would not verify, so the tiers are filled in their own tests.
     for n in 0..400u64 {
         let now = at(n * 10);
-        db.handle_lookup(now, UNIX, Hash(rng.bytes()), lookup(Hash(rng.bytes())));
+        db.handle_lookup(now, UNIX, Some(Hash(rng.bytes())), lookup(Hash(rng.bytes())));
         let reply = DatabaseSearchReply {
             key: Hash(rng.bytes()),
             peers: (0..255).map(|_| Hash(rng.bytes())).collect(),
@@ -469,7 +469,10 @@ fn random_operations_keep_every_promise() {
                     | NetDbAction::Persist(_)
                     | NetDbAction::Forget(_)
                     | NetDbAction::PersistProfile { .. }
-                    | NetDbAction::ForgetProfile(_) => {}
+                    | NetDbAction::ForgetProfile(_)
+                    | NetDbAction::Confirm { .. }
+                    | NetDbAction::Flood { .. }
+                    | NetDbAction::Assess => {}
                 }
             }
             assert!(db.counts().lookups <= MAX_LOOKUPS && db.by_key.len() == db.counts().lookups);

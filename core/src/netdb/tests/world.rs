@@ -269,6 +269,9 @@ impl World {
                 NetDbAction::Reply { to, tunnel, answer, .. } => {
                     node.replies.push((to, tunnel, answer));
                 }
+                NetDbAction::Confirm { .. } | NetDbAction::Flood { .. } | NetDbAction::Assess => {
+                    panic!("it is no floodfill");
+                }
                 NetDbAction::Renew => node.renewals += 1,
                 NetDbAction::Persist(info) => node.written.push(info),
                 NetDbAction::Forget(hash) => node.forgotten.push(hash),

@@ -1,0 +1,299 @@
+//! Being a floodfill.
+
+use crate::config;
+use crate::netdb::routing_key::RoutingKey;
+use crate::netdb::testing::{Maker, NET_ID, UNIX, at, lease_set, lease_set_until};
+use crate::netdb::*;
+use crate::rng::{Rng, Seed};
+use crate::time::UnixTime;
+use crate::wire::i2np::{DatabaseLookup, StoreReply};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+const SESSION: Hash = Hash([77; 32]);
+const GATEWAY: Hash = Hash([78; 32]);
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A floodfill that knows so many other floodfills, and as many ordinary routers.
+fn floodfill(known: u64) -> NetDb {
+    let config = NetDbConfig { local: Maker::new(0).hash(), net_id: NET_ID, allow_local: false };
+    let mut db = NetDb::new(at(0), config, Rng::new(&Seed::from_number(1)));
+    for n in 0..known {
+        db.restore(at(0), UNIX, Maker::floodfill(100 + n).build()).unwrap();
+        db.restore(at(0), UNIX, Maker::new(200 + n).build()).unwrap();
+    }
+    db.set_role(at(0), config::Floodfill::On);
+    while db.poll_action().is_some() {}
+    db
+}
+
+fn store(entry: StoreEntry) -> DatabaseStore {
+    DatabaseStore { reply: None, entry }
+}
+
+fn asking(entry: StoreEntry) -> DatabaseStore {
+    let reply = Some(StoreReply { token: 9, tunnel: Some(4), gateway: GATEWAY });
+    DatabaseStore { reply, entry }
+}
+
+/// As [`lease_set`], but signed by nobody.
+fn forged(n: u64, unix: UnixTime) -> StoreEntry {
+    let set = lease_set(n, unix);
+    let mut bytes = set.as_bytes().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    StoreEntry::LeaseSet(LeaseSet::decode(set.store_type(), &bytes).unwrap())
+}
+
+fn set(n: u64) -> StoreEntry {
+    StoreEntry::LeaseSet(lease_set(n, UNIX))
+}
+
+/// What came of a store: confirmations, and whom it was passed on to.
+fn came_of(db: &mut NetDb) -> (Vec<(Hash, Option<u32>, u32)>, Vec<Hash>) {
+    let (mut confirmed, mut flooded) = (Vec::new(), Vec::new());
+    while let Some(action) = db.poll_action() {
+        match action {
+            NetDbAction::Confirm { to, tunnel, token } => confirmed.push((to, tunnel, token)),
+            NetDbAction::Flood { to, .. } => flooded.push(to),
+            _ => {}
+        }
+    }
+    (confirmed, flooded)
+}
+
+fn ask(
+    db: &mut NetDb,
+    unix: UnixTime,
+    from: Option<Hash>,
+    key: Hash,
+    kind: LookupType,
+) -> Option<Answer> {
+    let (reply_tunnel, to) = from.map_or((Some(4), GATEWAY), |from| (None, from));
+    let (exclude, encryption) = (Vec::new(), ReplyEncryption::None);
+    let lookup = DatabaseLookup { key, from: to, reply_tunnel, kind, exclude, encryption };
+    db.handle_lookup(at(0), unix, from, lookup);
+    match db.poll_action()? {
+        NetDbAction::Reply { answer, .. } => Some(answer),
+        _ => panic!("something else"),
+    }
+}
+
+fn peers(answer: Option<Answer>) -> Vec<Hash> {
+    match answer {
+        Some(Answer::SearchReply(reply)) => reply.peers,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_published_is_confirmed_passed_on_and_given_out() {
+    let mut db = floodfill(20);
+    let entry = set(1);
+    let stored = db.handle_published(at(0), UNIX, None, asking(entry.clone()));
+    assert_eq!(stored, Ok(Stored::New));
+    let (confirmed, flooded) = came_of(&mut db);
+    assert_eq!(confirmed, [(GATEWAY, Some(4), 9)]);
+    let target = RoutingKey::new(&entry.key(), UNIX);
+    let mut near: Vec<Hash> = (0..20).map(|n| Maker::floodfill(100 + n).hash()).collect();
+    near.sort_by_key(|hash| target.distance(hash));
+    assert_eq!(flooded, near[..3], "to the nearest three");
+
+    for from in [Some(SESSION), None] {
+        for kind in [LookupType::LeaseSet, LookupType::Any] {
+            let answer = ask(&mut db, UNIX, from, entry.key(), kind);
+            assert_eq!(answer, Some(Answer::Store(store(entry.clone()))));
+        }
+    }
+    // It knows the destination as a floodfill only: our own destinations and lookups do not.
+    assert!(db.lease_set(Context::ROUTER, &entry.key(), UNIX).is_none());
+    assert_eq!(db.counts().lease_sets, 0);
+    let answer = ask(&mut db, UNIX + secs(600), None, entry.key(), LookupType::LeaseSet);
+    assert_eq!(peers(answer).len(), 3, "over");
+    let stats = db.floodfill_stats().unwrap();
+    assert_eq!((stats.kept, stats.stored, stats.flooded), (1, 1, 3));
+    assert_eq!((stats.found, stats.referred, stats.refused), (4, 1, 0));
+    db.handle_timeout(at(601_000), UNIX + secs(601));
+    assert_eq!(db.floodfill_stats().unwrap().kept, 0, "swept");
+}
+
+#[test]
+fn what_came_from_a_floodfill_goes_no_further_and_nothing_goes_twice() {
+    let mut db = floodfill(5);
+    // A copy carries no token.
+    db.handle_published(at(0), UNIX, Some(SESSION), store(set(1))).unwrap();
+    assert_eq!(came_of(&mut db), (Vec::new(), Vec::new()));
+    // Whoever stores it again is told that it is here.
+    assert_eq!(db.handle_published(at(0), UNIX, None, asking(set(1))), Ok(Stored::Known));
+    let (confirmed, flooded) = came_of(&mut db);
+    assert_eq!((confirmed.len(), flooded.len()), (1, 0));
+    // Not back to who sent it, nor to the router that it is about.
+    let sender = Maker::floodfill(100).hash();
+    let about = Maker::floodfill(101).published(UNIX + secs(60)).build();
+    let entry = StoreEntry::RouterInfo(about.clone());
+    db.handle_published(at(0), UNIX + secs(60), Some(sender), asking(entry)).unwrap();
+    let (_, flooded) = came_of(&mut db);
+    assert_eq!(flooded.len(), 3);
+    assert!(!flooded.contains(&sender) && !flooded.contains(&about.hash()));
+    // A newer version goes out, but not for ever.
+    let mut rounds = 0;
+    for n in 1..10 {
+        let unix = UNIX + secs(n);
+        let entry = StoreEntry::LeaseSet(lease_set(1, unix));
+        db.handle_published(at(n * 1000), unix, None, asking(entry)).unwrap();
+        rounds += usize::from(!came_of(&mut db).1.is_empty());
+    }
+    assert_eq!(rounds, 3);
+}
+
+#[test]
+fn only_what_is_kept_is_confirmed() {
+    let mut db = floodfill(5);
+    let newer = StoreEntry::LeaseSet(lease_set(3, UNIX + secs(5)));
+    db.handle_published(at(0), UNIX + secs(5), None, store(newer)).unwrap();
+    for (entry, want) in [
+        (forged(4, UNIX), StoreError::BadSignature),
+        (StoreEntry::LeaseSet(lease_set(5, UNIX - secs(601))), StoreError::Expired),
+        (StoreEntry::LeaseSet(lease_set(5, UNIX + secs(1000))), StoreError::Future),
+        (StoreEntry::RouterInfo(Maker::new(900).forged().build()), StoreError::BadSignature),
+        (StoreEntry::RouterInfo(Maker::new(900).net_id(Some(2)).build()), StoreError::WrongNetwork),
+    ] {
+        for from in [None, Some(SESSION)] {
+            let result = db.handle_published(at(0), UNIX, from, asking(entry.clone()));
+            assert_eq!(result, Err(want));
+            assert_eq!(came_of(&mut db), (Vec::new(), Vec::new()), "{want}");
+        }
+    }
+    assert_eq!(db.floodfill_stats().unwrap().refused, 10);
+    // An old version is superseded: the publisher has nothing to do, others have nothing to learn.
+    assert_eq!(db.handle_published(at(0), UNIX, None, asking(set(3))), Err(StoreError::Older));
+    let (confirmed, flooded) = came_of(&mut db);
+    assert_eq!((confirmed.len(), flooded.len()), (1, 0));
+}
+
+#[test]
+fn nobody_is_dialled_on_a_strangers_request() {
+    let mut db = floodfill(5);
+    let direct = |gateway| {
+        let reply = Some(StoreReply { token: 9, tunnel: None, gateway });
+        DatabaseStore { reply, entry: set(1) }
+    };
+    for (from, gateway, want) in
+        [(None, GATEWAY, 0), (Some(SESSION), GATEWAY, 0), (Some(SESSION), SESSION, 1)]
+    {
+        db.handle_published(at(0), UNIX, from, direct(gateway)).unwrap();
+        assert_eq!(came_of(&mut db).0.len(), want);
+    }
+    let (key, kind, exclude) = (Hash([1; 32]), LookupType::LeaseSet, Vec::new());
+    let encryption = ReplyEncryption::None;
+    let lookup =
+        DatabaseLookup { key, from: GATEWAY, reply_tunnel: None, kind, exclude, encryption };
+    db.handle_lookup(at(0), UNIX, None, lookup);
+    assert!(db.poll_action().is_none());
+}
+
+#[test]
+fn explorers_hear_of_ordinary_routers_and_others_of_floodfills() {
+    let mut db = floodfill(20);
+    let key = Hash([1; 32]);
+    let ordinary: Vec<Hash> = (0..20).map(|n| Maker::new(200 + n).hash()).collect();
+    let named = peers(ask(&mut db, UNIX, None, key, LookupType::Exploration));
+    assert!(named.len() == 12 && named.iter().all(|h| ordinary.contains(h)));
+    let named = peers(ask(&mut db, UNIX, None, key, LookupType::LeaseSet));
+    assert!(named.len() == 3 && named.iter().all(|h| !ordinary.contains(h)));
+}
+
+#[test]
+fn just_before_midnight_it_also_goes_to_the_floodfills_of_tomorrow() {
+    // `UNIX` is noon.
+    let late = UNIX + secs(12 * 3600 - 300);
+    let mut db = floodfill(30);
+    let set = lease_set_until(1, late, late + secs(600));
+    let entry = StoreEntry::LeaseSet(set.clone());
+    db.handle_published(at(0), late, None, asking(entry)).unwrap();
+    let (_, flooded) = came_of(&mut db);
+    assert_eq!(flooded.len(), 5);
+    let tomorrow = RoutingKey::new(&set.key(), late + secs(300));
+    let mut near: Vec<Hash> = (0..30).map(|n| Maker::floodfill(100 + n).hash()).collect();
+    near.sort_by_key(|hash| tomorrow.distance(hash));
+    near.retain(|hash| !flooded[..3].contains(hash));
+    assert_eq!(flooded[3..], near[..2]);
+}
+
+#[test]
+fn a_flood_of_lease_sets_of_one_peer_does_not_keep_out_others() {
+    let mut db = floodfill(3);
+    let flooder = Hash([50; 32]);
+    let mut admitted = 0;
+    // A hundred a second, under the limit of all together, and forged: that is the cheapest.
+    for second in 0..20 {
+        let unix = UNIX + secs(second);
+        let entry = forged(1, unix);
+        for n in 0..100 {
+            let now = at(second * 1000 + n * 10);
+            let result = db.handle_published(now, unix, Some(flooder), store(entry.clone()));
+            admitted += usize::from(result == Err(StoreError::BadSignature));
+        }
+    }
+    assert_eq!(admitted, 1_200);
+    let unix = UNIX + secs(20);
+    let entry = StoreEntry::LeaseSet(lease_set(7, unix));
+    assert!(db.handle_published(at(20_000), unix, Some(SESSION), store(entry)).is_ok());
+}
+
+#[test]
+fn who_is_none_keeps_confirms_and_answers_nothing_of_the_kind() {
+    let mut db = floodfill(5);
+    db.handle_published(at(0), UNIX, None, store(set(1))).unwrap();
+    db.set_role(at(0), config::Floodfill::Off);
+    assert_eq!(
+        db.handle_published(at(0), UNIX, None, asking(set(2))),
+        Err(StoreError::Unwanted)
+    );
+    let info = Maker::new(900).build();
+    let entry = StoreEntry::RouterInfo(info.clone());
+    let result = db.handle_published(at(0), UNIX, None, asking(entry.clone()));
+    assert_eq!(result, Err(StoreError::Unwanted));
+    assert_eq!(db.handle_published(at(0), UNIX, Some(SESSION), asking(entry)), Ok(Stored::New));
+    assert_eq!(came_of(&mut db), (Vec::new(), Vec::new()));
+    assert!(ask(&mut db, UNIX, None, set(1).key(), LookupType::LeaseSet).is_none());
+    assert!(ask(&mut db, UNIX, Some(SESSION), set(1).key(), LookupType::LeaseSet).is_none());
+    assert!(ask(&mut db, UNIX, None, info.hash(), LookupType::RouterInfo).is_none());
+    assert!(db.floodfill_stats().is_none());
+}
+
+#[test]
+fn a_fit_router_enrols_itself_when_it_may() {
+    let mut db = floodfill(5);
+    db.set_role(at(0), config::Floodfill::Off);
+    let bandwidth = crate::wire::router_info::Bandwidth::X;
+    let fitness = Fitness { reachable: true, bandwidth, peers: 500, transit: 500 };
+    let hours = |db: &mut NetDb, n: u64| {
+        let (mut assessed, mut renewed) = (0, 0);
+        db.handle_timeout(at(n * 3_600_000), UNIX + secs(n * 3600));
+        while let Some(action) = db.poll_action() {
+            match action {
+                NetDbAction::Assess => {
+                    assessed += 1;
+                    db.handle_fitness(at(n * 3_600_000), &fitness);
+                }
+                NetDbAction::Renew => renewed += 1,
+                _ => {}
+            }
+        }
+        (assessed, renewed)
+    };
+    assert_eq!(hours(&mut db, 1), (0, 0));
+    db.set_role(at(0), config::Floodfill::Auto);
+    assert_eq!(hours(&mut db, 2), (1, 0));
+    assert!(!db.is_floodfill(), "it knows ten routers");
+    for n in 0..400u64 {
+        // By the clock of then.
+        let info = Maker::new(1_000 + n).published(UNIX + secs(2 * 3600)).build();
+        db.restore(at(7_200_000), UNIX + secs(2 * 3600), info).unwrap();
+    }
+    assert_eq!(hours(&mut db, 3), (1, 1));
+    assert!(db.is_floodfill());
+}
