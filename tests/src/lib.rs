@@ -10,7 +10,6 @@
     reason = "a test harness fails by panicking, speaks on stderr and times real routers"
 )]
 
-pub mod floodfill;
 pub mod http;
 pub mod i2pd;
 pub mod namespace;

@@ -16,10 +16,10 @@ mod pipe;
 pub use http::Answer;
 pub use network::{Shape, SmallWorld, small_world};
 
-use crate::floodfill::{Floodfill, Tally};
 use chance::Chance;
-use node::{Kind, Machine, Node};
+use node::Node;
 use pipe::{End, EndId};
+use ramson_core::client::control::FloodfillReport;
 use ramson_core::config::Config;
 use ramson_core::rng::Seed;
 use ramson_core::router::Router;
@@ -126,19 +126,10 @@ impl World {
     /// Adds a router at [`Self::next_address`] and starts it.
     pub fn add_router(&mut self, config: Config) -> NodeId {
         let port = config.ntcp2.port.unwrap_or(12_345);
-        self.add(Kind::Router(Arc::new(config)), port)
-    }
-
-    /// Adds a floodfill and starts it.
-    pub fn add_floodfill(&mut self, net_id: u8) -> NodeId {
-        self.add(Kind::Floodfill { net_id }, 12_345)
-    }
-
-    fn add(&mut self, kind: Kind, port: u16) -> NodeId {
         let id = NodeId(self.nodes.len());
         let address = SocketAddr::new(self.next_address(), port);
         let seeds = self.chance.seeds.fork("node");
-        self.nodes.push(Node::new(kind, address, seeds));
+        self.nodes.push(Node::new(Arc::new(config), address, seeds));
         self.start(id);
         id
     }
@@ -174,7 +165,7 @@ impl World {
     }
 
     fn stop(&mut self, id: NodeId, tell: bool) {
-        self.nodes[id.0].machine = None;
+        self.nodes[id.0].router = None;
         self.nodes[id.0].armed = None;
         self.cut_all(id, tell);
     }
@@ -187,24 +178,13 @@ impl World {
         let now = self.now;
         self.enter(id);
         let node = &mut self.nodes[id.0];
-        assert!(node.machine.is_none(), "it runs");
+        assert!(node.router.is_none(), "it runs");
         let unix = node.unix(now);
         let seed = Seed::new(node.seeds.bytes());
         let mut stored = node.disk.stored();
-        let machine = match &node.kind {
-            Kind::Router(config) => {
-                stored.router_infos.extend(node.known.iter().cloned());
-                let router = Router::new(config.clone(), stored, seed, now, unix);
-                Machine::Router(Box::new(router.expect("the router starts")))
-            }
-            Kind::Floodfill { net_id } => {
-                let keys = stored.router_keys.as_deref();
-                let (address, known) = (node.address, &node.known);
-                let floodfill = Floodfill::new(address, *net_id, keys, known, &seed, unix);
-                Machine::Floodfill(Box::new(floodfill))
-            }
-        };
-        node.machine = Some(machine);
+        stored.router_infos.extend(node.known.iter().cloned());
+        let router = Router::new(node.config.clone(), stored, seed, now, unix);
+        node.router = Some(Box::new(router.expect("the router starts")));
         node.dark = false;
         node.incarnation += 1;
         let incarnation = node.incarnation;
@@ -216,7 +196,7 @@ impl World {
     pub fn shut_down(&mut self, id: NodeId) {
         let now = self.now;
         self.enter(id);
-        if let Some(Machine::Router(router)) = &mut self.nodes[id.0].machine {
+        if let Some(router) = &mut self.nodes[id.0].router {
             router.handle_command(now, Command::Shutdown);
         }
         self.drain(id);
@@ -264,28 +244,13 @@ impl World {
     /// A router that runs, for its getters.
     #[must_use]
     pub fn router(&self, id: NodeId) -> Option<&Router> {
-        match self.nodes[id.0].machine.as_ref()? {
-            Machine::Router(router) => Some(router),
-            Machine::Floodfill(_) => None,
-        }
+        self.nodes[id.0].router.as_deref()
     }
 
     /// What a floodfill that runs did.
     #[must_use]
-    pub fn floodfill(&self, id: NodeId) -> Option<Tally> {
-        match self.nodes[id.0].machine.as_ref()? {
-            Machine::Router(_) => None,
-            Machine::Floodfill(floodfill) => Some(floodfill.tally()),
-        }
-    }
-
-    /// RouterInfos and lease sets that a floodfill holds.
-    #[must_use]
-    pub fn floodfill_holds(&self, id: NodeId) -> Option<(usize, usize)> {
-        match self.nodes[id.0].machine.as_ref()? {
-            Machine::Router(_) => None,
-            Machine::Floodfill(floodfill) => Some(floodfill.holds()),
-        }
+    pub fn floodfill(&self, id: NodeId) -> Option<FloodfillReport> {
+        self.router(id)?.report(self.now).netdb.floodfill
     }
 
     /// What a node persisted.
@@ -411,7 +376,7 @@ impl World {
                 self.enter(node);
                 let n = &mut self.nodes[node.0];
                 if n.incarnation == incarnation
-                    && let Some(Machine::Router(router)) = &mut n.machine
+                    && let Some(router) = &mut n.router
                 {
                     router.handle_completion(self.now, id, Completion::Job(*done));
                     self.drain(node);

@@ -9,7 +9,8 @@ use crate::destination::{Parcel, Unresolved};
 use crate::garlic;
 use crate::netdb::reseed::Report;
 use crate::netdb::{
-    Answer, Context, Fitness, LookupFailure, LookupId, LookupKind, NetDb, NetDbAction, StoreError, Unsent,
+    Answer, Context, Fitness, LookupFailure, LookupId, LookupKind, NetDb, NetDbAction, StoreError,
+    Unsent,
 };
 use crate::time::{Instant, UnixTime};
 use crate::transport::ntcp2::Priority;
@@ -17,8 +18,8 @@ use crate::tunnel::{OutboundId, PoolId, SendError};
 use crate::wire::garlic::{Clove, Delivery};
 use crate::wire::hash::Hash;
 use crate::wire::i2np::{
-    DatabaseLookup, DatabaseStore, DeliveryStatus, LookupType, Message, MessageType, ReplyEncryption, StoreEntry,
-    StoreReply, TunnelGateway,
+    DatabaseLookup, DatabaseStore, DeliveryStatus, LookupType, Message, MessageType,
+    ReplyEncryption, StoreEntry, StoreReply, TunnelGateway,
 };
 use crate::wire::router_info::RouterInfo;
 use crate::wire::tunnel::Delivery as TunnelDelivery;

@@ -3,8 +3,8 @@
 use super::apps::Kind;
 use super::{Router, publish};
 use crate::client::control::{
-    AddressReport, DirectionReport, FloodfillReport, InfoReport, NetDbReport, PeersReport, PoolReport,
-    ServiceReport, TransitReport,
+    AddressReport, DirectionReport, FloodfillReport, InfoReport, NetDbReport, PeersReport,
+    PoolReport, ServiceReport, TransitReport,
 };
 use crate::config::ServerKind;
 use crate::time::Instant;

@@ -2,7 +2,7 @@
 
 use super::{NodeId, World};
 use crate::http::content;
-use ramson_core::config::{Config, HttpProxy, Server, ServerKind, Tunnels};
+use ramson_core::config::{Config, Floodfill, HttpProxy, Server, ServerKind, Tunnels};
 use ramson_core::keys::DestinationKeys;
 use ramson_core::router::output::{Event, StoreKey};
 use std::net::SocketAddr;
@@ -49,17 +49,25 @@ impl SmallWorld {
     #[must_use]
     pub fn new(seed: u64, shape: Shape) -> Self {
         let mut world = World::new(seed);
-        let floodfills: Vec<NodeId> =
-            (0..shape.floodfills).map(|_| world.add_floodfill(NET_ID)).collect();
         let mut tunnels = Tunnels::default();
         (tunnels.length, tunnels.quantity) = (shape.length, shape.quantity);
-        let mut routers = Vec::new();
-        for n in 0..shape.routers {
+        let config = |world: &World| {
             let mut config = Config::default();
             config.network.id = NET_ID;
             config.ntcp2.host = Some(world.next_address());
             config.ntcp2.port = Some(12_345);
             config.exploratory = tunnels;
+            config
+        };
+        let mut floodfills = Vec::new();
+        for _ in 0..shape.floodfills {
+            let mut config = config(&world);
+            config.netdb.floodfill = Floodfill::On;
+            floodfills.push(world.add_router(config));
+        }
+        let mut routers = Vec::new();
+        for n in 0..shape.routers {
+            let mut config = config(&world);
             match n {
                 0 => {
                     let mut proxy = HttpProxy::new(HttpProxy::DEFAULT_LISTEN);
@@ -90,7 +98,7 @@ impl SmallWorld {
         let (reader, host) = (self.reader, self.host);
         let ready = |w: &World, id| w.happened(id).contains(&Event::Ready);
         let floodfills = self.floodfills.clone();
-        let published = |w: &World, id: &NodeId| w.floodfill_holds(*id).is_some_and(|h| h.1 > 0);
+        let published = |w: &World, id: &NodeId| w.floodfill(*id).is_some_and(|f| f.kept > 0);
         let up = self.world.run_until(limit, |w| {
             ready(w, reader) && ready(w, host) && floodfills.iter().all(|id| published(w, id))
         });

@@ -2,7 +2,6 @@
 
 use super::disk::Disk;
 use super::pipe::EndId;
-use crate::floodfill::Floodfill;
 use ramson_core::config::Config;
 use ramson_core::rng::Rng;
 use ramson_core::router::Router;
@@ -19,23 +18,11 @@ const MAX_WAKES_A_SECOND: u32 = 20_000;
 /// Wakes of one node at one instant, at which it says that it is still due.
 const MAX_WAKES_AT_ONCE: u32 = 1_000;
 
-/// What a node runs.
-pub(super) enum Kind {
-    Router(Arc<Config>),
-    Floodfill { net_id: u8 },
-}
-
-/// What runs.
-pub(super) enum Machine {
-    Router(Box<Router>),
-    Floodfill(Box<Floodfill>),
-}
-
 /// One machine of the network.
 pub(super) struct Node {
-    pub(super) kind: Kind,
+    pub(super) config: Arc<Config>,
     /// `None` while it is down.
-    pub(super) machine: Option<Machine>,
+    pub(super) router: Option<Box<Router>>,
     /// Down without a word: its kernel refuses nothing and resets nothing.
     pub(super) dark: bool,
     pub(super) address: SocketAddr,
@@ -65,10 +52,10 @@ struct Wakes {
 }
 
 impl Node {
-    pub(super) fn new(kind: Kind, address: SocketAddr, seeds: Rng) -> Self {
+    pub(super) fn new(config: Arc<Config>, address: SocketAddr, seeds: Rng) -> Self {
         Self {
-            kind,
-            machine: None,
+            config,
+            router: None,
             dark: false,
             address,
             disk: Disk::default(),
@@ -102,14 +89,12 @@ impl Node {
         conn: ConnId,
         input: ConnInput<'_>,
     ) -> Consumed {
-        let unix = self.unix(now);
         let given = match &input {
             ConnInput::Bytes(bytes) => Some(bytes.len()),
             _ => None,
         };
-        let consumed = match &mut self.machine {
-            Some(Machine::Router(router)) => router.handle_conn(now, conn, input),
-            Some(Machine::Floodfill(floodfill)) => floodfill.handle_conn(now, unix, conn, input),
+        let consumed = match &mut self.router {
+            Some(router) => router.handle_conn(now, conn, input),
             None => Consumed::default(),
         };
         if let Some(given) = given {
@@ -119,33 +104,24 @@ impl Node {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        let unix = self.unix(now);
-        match &mut self.machine {
-            Some(Machine::Router(router)) => router.handle_timeout(now),
-            Some(Machine::Floodfill(floodfill)) => floodfill.handle_timeout(now, unix),
-            None => {}
+        if let Some(router) = &mut self.router {
+            router.handle_timeout(now);
         }
     }
 
     pub(super) fn handle_wall_clock(&mut self, now: Instant) {
         let unix = self.unix(now);
-        if let Some(Machine::Router(router)) = &mut self.machine {
+        if let Some(router) = &mut self.router {
             router.handle_wall_clock(now, unix);
         }
     }
 
     pub(super) fn poll_action(&mut self) -> Option<Action> {
-        match self.machine.as_mut()? {
-            Machine::Router(router) => router.poll_action(),
-            Machine::Floodfill(floodfill) => floodfill.poll_action(),
-        }
+        self.router.as_mut()?.poll_action()
     }
 
     pub(super) fn poll_writable(&mut self) -> Option<ConnId> {
-        match self.machine.as_mut()? {
-            Machine::Router(router) => router.poll_writable(),
-            Machine::Floodfill(floodfill) => floodfill.poll_writable(),
-        }
+        self.router.as_mut()?.poll_writable()
     }
 
     pub(super) fn poll_conn(
@@ -155,11 +131,9 @@ impl Node {
         room: usize,
         out: &mut Vec<u8>,
     ) -> usize {
-        let unix = self.unix(now);
         let before = out.len();
-        let n = match &mut self.machine {
-            Some(Machine::Router(router)) => router.poll_conn(now, conn, room, out),
-            Some(Machine::Floodfill(f)) => f.poll_conn(now, unix, conn, room, out),
+        let n = match &mut self.router {
+            Some(router) => router.poll_conn(now, conn, room, out),
             None => 0,
         };
         assert_eq!(out.len() - before, n, "poll_conn says how much it appended");
@@ -168,15 +142,12 @@ impl Node {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<(Instant, Wake)> {
-        match self.machine.as_ref()? {
-            Machine::Router(router) => router.poll_timeout(),
-            Machine::Floodfill(f) => f.poll_timeout().map(|at| (at, Wake::Session)),
-        }
+        self.router.as_ref()?.poll_timeout()
     }
 
     /// No datagram transport exists yet.
     pub(super) fn assert_no_datagrams(&mut self, now: Instant) {
-        if let Some(Machine::Router(router)) = &mut self.machine {
+        if let Some(router) = &mut self.router {
             let mut buf = Vec::new();
             assert!(router.poll_transmit(now, 1, &mut buf).is_none() && buf.is_empty());
         }

@@ -133,7 +133,7 @@ impl World {
             return;
         }
         let at = self.now + latency;
-        if self.nodes[to.0].machine.is_none() {
+        if self.nodes[to.0].router.is_none() {
             self.push(at, Happening::Refused(from));
             return;
         }

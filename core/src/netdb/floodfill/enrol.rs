@@ -78,9 +78,8 @@ mod tests {
 
     #[test]
     fn only_who_has_all_that_it_takes_becomes_one() {
-        let decide = |ms, routers, fitness: &Fitness| {
-            Enrolment::new(at(0)).decide(at(ms), routers, fitness)
-        };
+        let decide =
+            |ms, routers, fitness: &Fitness| Enrolment::new(at(0)).decide(at(ms), routers, fitness);
         assert!(decide(2 * HOUR, 400, &FIT));
         assert!(!decide(2 * HOUR - 1, 400, &FIT));
         assert!(!decide(2 * HOUR, 399, &FIT));

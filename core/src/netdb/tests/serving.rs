@@ -248,10 +248,7 @@ fn who_is_none_keeps_confirms_and_answers_nothing_of_the_kind() {
     let mut db = floodfill(5);
     db.handle_published(at(0), UNIX, None, store(set(1))).unwrap();
     db.set_role(at(0), config::Floodfill::Off);
-    assert_eq!(
-        db.handle_published(at(0), UNIX, None, asking(set(2))),
-        Err(StoreError::Unwanted)
-    );
+    assert_eq!(db.handle_published(at(0), UNIX, None, asking(set(2))), Err(StoreError::Unwanted));
     let info = Maker::new(900).build();
     let entry = StoreEntry::RouterInfo(info.clone());
     let result = db.handle_published(at(0), UNIX, None, asking(entry.clone()));
