@@ -46,7 +46,13 @@ impl Network {
     /// Starts `count` routers, the first `floodfills` of them floodfills, each knowing all, and
     /// also the RouterInfos in `extra`. `tunnels` are (router, tunnel) pairs with `hops` hops.
     #[must_use]
-    pub fn start(name: &str, count: usize, floodfills: usize, tunnels: &[(usize, Tunnel)]) -> Self {
+    pub fn start(
+        name: &str,
+        count: usize,
+        floodfills: usize,
+        tunnels: &[(usize, Tunnel)],
+        extra: &[Vec<u8>],
+    ) -> Self {
         let dir = std::env::temp_dir().join(format!("ramson-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         let mut routers = Vec::new();
@@ -77,6 +83,10 @@ impl Network {
             for j in (0..count).filter(|j| *j != i) {
                 network.add_router_info(j, &bytes);
             }
+        }
+        for bytes in extra {
+            fs::write(net_db.join(file_name(bytes)), bytes).unwrap();
+            (0..count).for_each(|i| network.add_router_info(i, bytes));
         }
         network.start_all();
         network

@@ -50,6 +50,7 @@ fn ramson_browses_and_hosts_among_i2pd_routers() {
             ROUTERS,
             3,
             &[(5, Tunnel::Site(theirs)), (6, Tunnel::Proxy(I2PD_PROXY))],
+            &[],
         );
         let data = network.dir.join("ramson");
         let mut node = Node::start(EXE, &data, &config(&network, ours));
