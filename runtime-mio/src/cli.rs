@@ -3,6 +3,7 @@
 use crate::config::{ConfigErrors, FILE_NAME, Settings};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::info::{Info, InfoError};
+use crate::testnet::{self, TestnetError};
 use crate::{Runtime, RuntimeError, logger};
 use clap::{Args, Parser, Subcommand};
 use log::{LevelFilter, error};
@@ -67,6 +68,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Run a whole anonymous network in this process, to try it: no internet, nothing left behind
+    Testnet(testnet::Options),
     /// Check the configuration and print all of it, defaults included
     CheckConfig,
 }
@@ -113,6 +116,12 @@ impl From<RuntimeError> for Failure {
     }
 }
 
+impl From<TestnetError> for Failure {
+    fn from(e: TestnetError) -> Self {
+        Self::new(&e, e.is_for_the_user())
+    }
+}
+
 /// Reads the arguments, does what they say, and gives the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -120,6 +129,7 @@ pub fn main() -> ExitCode {
     let result = match verb.unwrap_or(Verb::Run) {
         Verb::Run => run(&common),
         Verb::Info { json } => info(&common, json),
+        Verb::Testnet(options) => testnet(&common, &options),
         Verb::CheckConfig => check_config(&common),
     };
     let (text, code) = match result {
@@ -160,6 +170,15 @@ fn info(common: &Common, json: bool) -> Result<(), Failure> {
         }
     };
     print(&if json { info.to_json() } else { info.to_table() })
+}
+
+fn testnet(common: &Common, options: &testnet::Options) -> Result<(), Failure> {
+    if common.data_dir.is_some() || common.config.is_some() {
+        let problem = "testnet makes routers of its own; leave --data-dir and --config out";
+        return Err(Failure::new(problem, true));
+    }
+    start_log(common, LevelFilter::Warn);
+    Ok(testnet::run(options)?)
 }
 
 fn check_config(common: &Common) -> Result<(), Failure> {

@@ -30,6 +30,11 @@ pub fn unix() -> UnixTime {
     UnixTime::from_millis(micros(clock_gettime(ClockId::Realtime)) / 1000)
 }
 
+/// The processors' time that this process has used.
+pub(crate) fn cpu() -> Duration {
+    Duration::from_micros(micros(clock_gettime(ClockId::ProcessCPUTime)))
+}
+
 /// Microseconds, zero for times before the clock's zero.
 fn micros(t: Timespec) -> u64 {
     let secs = u64::try_from(t.tv_sec).unwrap_or(0);
@@ -121,6 +126,7 @@ mod tests {
         assert!(b.saturating_since(a) < Duration::from_secs(5));
         // Any machine that builds this lives after 2025.
         assert!(unix() > UnixTime::from_secs(1_735_689_600));
+        assert!(cpu() > Duration::ZERO);
     }
 
     #[test]

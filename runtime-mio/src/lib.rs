@@ -30,6 +30,7 @@ pub mod logger;
 mod machine;
 mod runtime;
 pub mod store;
+mod testnet;
 
 #[cfg(test)]
 mod test_dir;

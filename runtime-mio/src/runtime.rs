@@ -112,6 +112,15 @@ impl Runtime {
     ///
     /// See [`RuntimeError`]; nothing is lost with any of them.
     pub fn start(settings: Settings, dir: DataDir) -> Result<Self, RuntimeError> {
+        Self::start_with(settings, dir, jobs::default_threads())
+    }
+
+    /// As [`Self::start`], with this many threads for jobs.
+    pub(crate) fn start_with(
+        settings: Settings,
+        dir: DataDir,
+        job_threads: usize,
+    ) -> Result<Self, RuntimeError> {
         let store = Store::new(dir.path());
         let mut stored = store.load()?;
         add_reseed(&mut stored, &settings.reseed)?;
@@ -135,7 +144,7 @@ impl Runtime {
             deadline: None,
             on_event: Box::new(|_| {}),
         };
-        let mut event_loop = EventLoop::new(router, host, jobs::default_threads())
+        let mut event_loop = EventLoop::new(router, host, job_threads)
             .map_err(|e| system("make the event loop", e))?;
         for (listener, acceptor) in listeners {
             event_loop.listen(listener, acceptor).map_err(|e| system("watch a listener", e))?;

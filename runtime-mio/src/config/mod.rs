@@ -4,6 +4,8 @@ mod print;
 mod read;
 mod value;
 
+pub(crate) use value::{parse_addr, parse_size};
+
 use log::LevelFilter;
 use ramson_core::config::{Config, HttpProxy};
 use std::fmt;

@@ -307,7 +307,7 @@ pub(super) fn shorten(text: &str) -> String {
 }
 
 /// An address with a port; `localhost` is understood as 127.0.0.1 without asking anybody.
-pub(super) fn parse_addr(text: &str) -> Option<SocketAddr> {
+pub(crate) fn parse_addr(text: &str) -> Option<SocketAddr> {
     if let Some(port) = text.strip_prefix("localhost:") {
         return port.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
     }
@@ -317,7 +317,12 @@ pub(super) fn parse_addr(text: &str) -> Option<SocketAddr> {
 /// `512 KiB`, `1.5 MB`, `1MiB/s`, `4096`.
 fn parse_rate(text: &str) -> Option<u64> {
     let text = text.trim();
-    let text = text.strip_suffix("/s").unwrap_or(text).trim_end();
+    parse_size(text.strip_suffix("/s").unwrap_or(text))
+}
+
+/// As [`parse_rate`], of a number of bytes.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(end)?;
     let unit: u64 = match unit.trim_start() {
@@ -367,6 +372,8 @@ mod tests {
         ] {
             assert_eq!(parse_rate(text), want, "{text:?}");
         }
+        assert_eq!(parse_size(" 1.5 MiB "), Some(3 << 19));
+        assert_eq!(parse_size("1 MiB/s"), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 mod table;
 
+pub(crate) use table::size;
+
 use crate::config::Settings;
 use crate::control;
 use crate::data_dir;
@@ -144,6 +146,11 @@ impl Info {
     pub fn to_table(&self) -> String {
         table::render(&self.0)
     }
+}
+
+/// What the router that runs in `folder`, an absolute path, says itself.
+pub(crate) fn ask_in(folder: &Path) -> io::Result<Value> {
+    control::connect(folder).and_then(ask).map(Value::from)
 }
 
 /// One request, one line of JSON.

@@ -130,7 +130,7 @@ fn sizes(object: &Value, parts: &[(&str, &str)]) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
     match bytes {
         0..1024 => format!("{bytes} B"),
