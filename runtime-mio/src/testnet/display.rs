@@ -236,8 +236,10 @@ See the site that one of them hosts through the proxy of another, six hops away:
 
   curl -x {proxy} http://{HOST}/
 
-or set the HTTP proxy of a browser to {proxy} and open http://{HOST}/.
-How one router sees it: ramson info --data-dir {folder}/router-00
+or set the HTTP proxy of a browser to {proxy} and open the same address.
+What one router sees:
+
+  ramson info --data-dir {folder}/router-00
 
 "
             );

@@ -80,34 +80,35 @@ impl Status {
 
     /// Adds router `i`.
     fn add(&mut self, i: usize, report: &Value) {
-        let number = |value: &Value| value.as_u64().unwrap_or(0);
+        let number =
+            |value: &Value, at: &str| value.pointer(at).and_then(Value::as_u64).unwrap_or(0);
         let list = |key: &str| report[key].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut ready = !list("pools").is_empty();
         for pool in list("pools") {
-            for direction in ["inbound", "outbound"] {
-                let active = number(&pool[direction]["active"]);
+            for direction in ["/inbound/active", "/outbound/active"] {
+                let active = number(pool, direction);
                 self.tunnels += active;
                 ready &= active > 0;
             }
             // The report has the sum of both directions in each.
-            self.building += number(&pool["inbound"]["building"]);
+            self.building += number(pool, "/inbound/building");
         }
         for service in list("services") {
             let is_ready = service["ready"] == true;
             ready &= is_ready;
             if i == READER {
-                self.proxy_connections += number(&service["connections"]);
+                self.proxy_connections += number(service, "/connections");
             }
             if i == AUTHOR {
                 self.site_ready = is_ready;
             }
         }
         self.ready += u64::from(ready);
-        self.transit += number(&report["transit"]["tunnels"]);
+        self.transit += number(report, "/transit/tunnels");
         // Each has two ends, one of which is outbound.
-        self.sessions += number(&report["peers"]["outbound"]);
-        self.lease_sets = self.lease_sets.max(number(&report["netdb"]["lease_sets"]));
-        self.bytes += number(&report["bytes_sent"]);
+        self.sessions += number(report, "/peers/outbound");
+        self.lease_sets = self.lease_sets.max(number(report, "/netdb/lease_sets"));
+        self.bytes += number(report, "/bytes_sent");
     }
 }
 
