@@ -19,6 +19,7 @@ use crate::store::StoreError;
 use crate::{RuntimeError, clock};
 use bench::Bench;
 use display::{Display, Intro};
+use log::LevelFilter;
 use plan::Folder;
 use ramson_core::time::Instant;
 use routers::Routers;
@@ -210,7 +211,11 @@ impl Testnet<'_> {
         while self.routers.running() > 0 {
             match notices.recv_timeout(end.saturating_since(clock::now())) {
                 Ok(Notice::Ended(i)) => result = result.and(self.routers.ended(i)),
-                Ok(Notice::Signal) => break,
+                Ok(Notice::Signal) => {
+                    // That their folders go away under them is no news.
+                    log::set_max_level(LevelFilter::Error);
+                    break;
+                }
                 Ok(_) => {}
                 Err(_) => {
                     let problem = format!("{} routers did not stop", self.routers.running());

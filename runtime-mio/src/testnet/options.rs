@@ -18,9 +18,9 @@ It goes on until SIGINT or SIGTERM, or for the time of --for; a second signal st
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(about = "Run a whole anonymous network in this process, to try it", long_about = ABOUT)]
 pub(crate) struct Options {
-    /// How many routers, 4 to 100
+    /// How many routers, 6 to 100
     #[arg(long, value_name = "N", default_value_t = 12)]
-    #[arg(value_parser = clap::value_parser!(u8).range(4..=100))]
+    #[arg(value_parser = clap::value_parser!(u8).range(6..=100))]
     pub(super) routers: u8,
     /// Where the HTTP proxy listens; port 0 for any that is free
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4444", value_parser = address)]
@@ -96,8 +96,8 @@ mod tests {
         assert_eq!(parse("").unwrap(), want);
         assert_eq!(parse("--bench").unwrap(), Options { bench: Some(10 << 20), ..want.clone() });
         assert_eq!(
-            parse("--bench --json --routers 4").unwrap(),
-            Options { bench: Some(10 << 20), json: true, routers: 4, ..want }
+            parse("--bench --json --routers 6").unwrap(),
+            Options { bench: Some(10 << 20), json: true, routers: 6, ..want }
         );
     }
 
@@ -108,8 +108,8 @@ mod tests {
         assert_eq!(options.bench, Some(50 << 20));
         assert_eq!(options.proxy, "127.0.0.1:8118".parse().unwrap());
         for (line, want) in [
-            ("--routers 3", "4..=100"),
-            ("--routers 101", "4..=100"),
+            ("--routers 5", "6..=100"),
+            ("--routers 101", "6..=100"),
             ("--for soon", "allowed: a time"),
             ("--for 0", "allowed: a time"),
             ("--for 1y", "allowed: a time"),
