@@ -1,6 +1,7 @@
 //! `ramson testnet` as a process: what it says, what it leaves behind, and how it ends.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use ramson_tests::http::get_until;
 use ramson_tests::program::wait_for;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Lines};
@@ -86,6 +87,33 @@ fn a_network_gets_ready_and_ends_when_its_time_is_over() {
     assert_eq!(end["ready"], true, "{end}");
     let seconds = end["seconds"].as_f64().unwrap();
     assert!((20.0..40.0).contains(&seconds), "{end}");
+}
+
+#[test]
+fn the_example_site_is_seen_through_the_proxy() {
+    let mut testnet = Testnet::start(&[]);
+    testnet.wait("ready");
+    let page = get_until(testnet.proxy, "http://example.i2p/", LONG);
+    let text = String::from_utf8(page.body).unwrap();
+    assert!(text.contains("It works."), "{text}");
+    assert!(text.contains(".b32.i2p"), "the page knows who came: {text}");
+    testnet.wait("open");
+    let pid = testnet.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    testnet.end();
+}
+
+#[test]
+fn downloads_are_measured_and_right() {
+    let mut testnet = Testnet::start(&["--bench", "1 MiB"]);
+    let bench = testnet.wait("bench");
+    assert_eq!(bench["ok"], true, "{bench}");
+    assert_eq!(bench["size_bytes"], 1 << 20);
+    for key in ["cold_first_byte_ms", "cpu_seconds_per_mb"] {
+        assert!(bench[key].as_f64().unwrap() > 0.0, "{bench}");
+    }
+    assert!(bench["goodput_bytes_per_second"]["median"].as_u64().unwrap() > 0, "{bench}");
+    testnet.end();
 }
 
 #[test]
