@@ -70,14 +70,14 @@ pub(super) fn visit(proxy: SocketAddr) -> Duration {
 }
 
 impl Bench {
-    /// Measures downloads of `size` bytes in a network of `routers` that is ready.
+    /// Measures downloads of `bytes` bytes in a network of `routers` that is ready.
     pub(super) fn run(
         proxy: SocketAddr,
-        size: u64,
+        bytes: u64,
         routers: u64,
         progress: impl Fn(String),
     ) -> Self {
-        let mut bench = Self { routers, size, ..Self::default() };
+        let mut bench = Self { routers, size: bytes, ..Self::default() };
         progress("waiting for the first answer".into());
         bench.first_answer(proxy);
         if bench.cold.is_some() {
@@ -88,9 +88,9 @@ impl Bench {
             }
             let before = clock::cpu();
             for n in 1..=RUNS {
-                progress(format!("download {n} of {RUNS}, {} each", size_text(size)));
-                let answer = bench.download(proxy, size);
-                bench.goodput.extend(answer.map(|answer| rate(size, answer.total)));
+                progress(format!("download {n} of {RUNS}, {} each", size(bytes)));
+                let answer = bench.download(proxy, bytes);
+                bench.goodput.extend(answer.map(|answer| rate(bytes, answer.total)));
             }
             bench.cpu = clock::cpu().saturating_sub(before);
         }
@@ -140,7 +140,7 @@ impl Bench {
         if let Some(cold) = self.cold {
             let again = match self.attempts {
                 0 | 1 => String::new(),
-                n => format!(", at the {n}. request"),
+                n => format!(", with {n} requests"),
             };
             line("first byte", format!("{} cold{again}", millis(cold)));
         }
@@ -153,7 +153,7 @@ impl Bench {
             let (min, median, max) = (size(min), size(median), size(max));
             let n = self.goodput.len();
             line("goodput", format!("{median}/s, median of {n} ({min}/s to {max}/s)"));
-            line("", format!("downloads of {} over 3 + 3 hops", size_text(self.size)));
+            line("", format!("downloads of {} over 3 + 3 hops", size(self.size)));
         }
         if let Some(cpu) = self.cpu_per_mb() {
             line("processor", format!("{cpu:.4} s for each MB, in all {} routers", self.routers));
@@ -232,11 +232,6 @@ fn rate(bytes: u64, time: Duration) -> u64 {
     u64::try_from(u128::from(bytes) * 1_000_000 / micros).unwrap_or(u64::MAX)
 }
 
-/// A whole number of bytes as it was asked for.
-fn size_text(bytes: u64) -> String {
-    size(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,7 +255,7 @@ mod tests {
     #[test]
     fn a_result_reads_well() {
         let want = "\
-first byte  345.7 ms cold, at the 2. request
+first byte  345.7 ms cold, with 2 requests
             20.0 ms warm, median of 3 (10.0 ms to 30.0 ms)
 goodput     3.0 MiB/s, median of 5 (1.0 MiB/s to 5.0 MiB/s)
             downloads of 10.0 MiB over 3 + 3 hops

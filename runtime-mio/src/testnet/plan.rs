@@ -199,6 +199,15 @@ mod tests {
     }
 
     #[test]
+    fn where_a_loopback_address_is_missing_ports_tell_routers_apart() {
+        let elsewhere = Ipv4Addr::new(203, 0, 113, 1);
+        let held = [elsewhere, elsewhere].map(|ip| listen(ip).unwrap());
+        let [a, b] = held.each_ref().map(|listener| listener.local_addr().unwrap());
+        assert!(a.ip().is_loopback() && b.ip().is_loopback());
+        assert_ne!(a.port(), b.port());
+    }
+
+    #[test]
     fn all_know_each_other_and_the_name_of_the_site() {
         let folder = Folder::temporary().unwrap();
         assert_eq!(std::fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
