@@ -15,7 +15,8 @@ use std::process::ExitCode;
 const LONG_ABOUT: &str = "\
 An I2P router: browse, host and transfer anonymously.
 
-Without a configuration it runs an HTTP proxy on 127.0.0.1:4444.";
+Without a configuration it runs an HTTP proxy on 127.0.0.1:4444. To see what it does before it
+joins anything: ramson testnet.";
 
 const AFTER_HELP: &str = "\
 Files in DIR (default $XDG_DATA_HOME/ramson, else ~/.local/share/ramson):
@@ -69,6 +70,7 @@ enum Verb {
         json: bool,
     },
     /// Run a whole anonymous network in this process, to try it: no internet, nothing left behind
+    #[command(long_about = testnet::ABOUT)]
     Testnet(testnet::Options),
     /// Check the configuration and print all of it, defaults included
     CheckConfig,

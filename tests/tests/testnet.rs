@@ -44,7 +44,7 @@ impl Testnet {
     /// Reads on until there is such an event.
     fn wait(&mut self, event: &str) -> Value {
         loop {
-            let line = self.said.next().expect("it goes on").unwrap();
+            let line = self.said.next().unwrap().unwrap();
             let document: Value = serde_json::from_str(&line).unwrap();
             if document["event"] == event {
                 return document;

@@ -12,7 +12,7 @@ mod routers;
 mod site;
 mod status;
 
-pub(crate) use options::Options;
+pub(crate) use options::{ABOUT, Options};
 
 use crate::data_dir::DataDirError;
 use crate::store::StoreError;

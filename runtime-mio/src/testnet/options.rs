@@ -5,7 +5,8 @@ use clap::Args;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const ABOUT: &str = "\
+/// What it is, for its help.
+pub(crate) const ABOUT: &str = "\
 Run a whole anonymous network in this process, to try it.
 
 Routers on loopback addresses of their own build tunnels of three hops through each other. One
@@ -16,7 +17,6 @@ It goes on until SIGINT or SIGTERM, or for the time of --for; a second signal st
 
 /// Options of `ramson testnet`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
-#[command(about = "Run a whole anonymous network in this process, to try it", long_about = ABOUT)]
 pub(crate) struct Options {
     /// How many routers, 6 to 100
     #[arg(long, value_name = "N", default_value_t = 12)]
