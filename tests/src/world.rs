@@ -23,6 +23,7 @@ use ramson_core::client::control::FloodfillReport;
 use ramson_core::config::Config;
 use ramson_core::rng::Seed;
 use ramson_core::router::Router;
+use ramson_core::router::embed::AppEvent;
 use ramson_core::router::input::{Command, Completion, ConnId, ConnInput, EffectId, Listener};
 use ramson_core::router::job::Done;
 use ramson_core::router::output::{Action, Event, StoreKey};
@@ -247,6 +248,29 @@ impl World {
         self.nodes[id.0].router.as_deref()
     }
 
+    /// Calls a verb of a router that runs, as the program does that it is embedded in.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn embedder<R>(&mut self, id: NodeId, f: impl FnOnce(&mut Router, Instant) -> R) -> R {
+        let now = self.now;
+        self.enter(id);
+        let result = f(self.nodes[id.0].router.as_deref_mut().expect("it runs"), now);
+        self.drain(id);
+        result
+    }
+
+    /// What a router told the program that it is embedded in, and that was not taken.
+    #[must_use]
+    pub fn told(&self, id: NodeId) -> &VecDeque<AppEvent> {
+        &self.nodes[id.0].told
+    }
+
+    /// Takes the oldest of it.
+    pub fn take_told(&mut self, id: NodeId) -> Option<AppEvent> {
+        self.nodes[id.0].told.pop_front()
+    }
+
     /// What a floodfill that runs did.
     #[must_use]
     pub fn floodfill(&self, id: NodeId) -> Option<FloodfillReport> {
@@ -435,7 +459,8 @@ impl World {
                 self.writable(id, conn);
                 assert!(outputs < MAX_OUTPUTS, "a router has something to say for ever");
             }
-            if outputs == before {
+            let told = self.nodes[id.0].poll_app_events();
+            if outputs == before && !told {
                 break;
             }
         }

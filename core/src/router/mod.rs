@@ -5,6 +5,7 @@
 
 mod apps;
 mod dispatch;
+pub mod embed;
 pub mod input;
 pub mod job;
 mod lookups;
@@ -72,8 +73,9 @@ pub enum StartError {
 }
 
 /// The router. After each `handle_*` drain, until all say `None`: [`Self::poll_action`],
-/// [`Self::poll_transmit`], [`Self::poll_writable`] with [`Self::poll_conn`]; then arm a timer for
-/// [`Self::poll_timeout`].
+/// [`Self::poll_transmit`], [`Self::poll_writable`] with [`Self::poll_conn`],
+/// [`Self::poll_app_event`]; then arm a timer for [`Self::poll_timeout`]. The verbs of an embedder's
+/// own destinations, in [`embed`], are followed by the same.
 pub struct Router {
     config: Arc<Config>,
     keys: RouterKeys,
@@ -478,7 +480,7 @@ impl Router {
             return;
         }
         self.introduced = true;
-        for app in self.apps.all() {
+        for (_, app) in self.apps.all() {
             if let Kind::Server { .. } = app.kind {
                 log::info!("site {}", app.name);
             }

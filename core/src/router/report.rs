@@ -69,11 +69,11 @@ impl Router {
 
     /// Bytes that we account for: buffers that peers and clients can fill.
     fn buffered(&self) -> usize {
-        self.tunnels.reassembly_bytes() + self.apps.all().iter().map(|a| a.memory()).sum::<usize>()
+        self.tunnels.reassembly_bytes() + self.apps.all().map(|(_, a)| a.memory()).sum::<usize>()
     }
 
     fn pool_reports(&self, now: Instant) -> Vec<PoolReport> {
-        let names = self.apps.all().iter().enumerate();
+        let names = self.apps.all();
         let own = core::iter::once((PoolId::EXPLORATORY, "exploratory"));
         own.chain(names.map(|(i, a)| (super::apps::pool_of(i), &*a.name)))
             .filter_map(|(pool, name)| {
@@ -110,6 +110,7 @@ impl Router {
                 Kind::Server { target, kind: ServerKind::Http } => {
                     ("http_server", None, Some(target.to_string()))
                 }
+                Kind::Embedded(_) => ("embedded", None, None),
             };
             ServiceReport {
                 name: app.name.to_string(),
@@ -122,6 +123,6 @@ impl Router {
                 ready: app.destination.is_ready(),
             }
         };
-        self.apps.all().iter().enumerate().map(report).collect()
+        self.apps.all().map(report).collect()
     }
 }

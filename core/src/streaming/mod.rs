@@ -443,7 +443,8 @@ impl Streams {
         } else {
             // Whoever reads goes on, if slowly.
             let hard = if left == 0 { LEAST_BUFFER } else { SCARCE_BUFFER * 2 };
-            let send = SCARCE_BUFFER.min(left);
+            // Who holds nothing may always write a little: nothing would tell them later that they may.
+            let send = SCARCE_BUFFER.min(left).max(LEAST_BUFFER);
             Limits { receive: SCARCE_BUFFER, hard, send, unsent: send }
         }
     }

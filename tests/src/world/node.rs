@@ -5,10 +5,11 @@ use super::pipe::EndId;
 use ramson_core::config::Config;
 use ramson_core::rng::Rng;
 use ramson_core::router::Router;
+use ramson_core::router::embed::AppEvent;
 use ramson_core::router::input::{ConnId, ConnInput, Consumed};
 use ramson_core::router::output::{Action, Event, Wake};
 use ramson_core::time::{Instant, UnixTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub(super) struct Node {
     pub(super) incarnation: u64,
     pub(super) armed: Option<Instant>,
     pub(super) happened: Vec<Event>,
+    /// What its router told the program that it is embedded in.
+    pub(super) told: VecDeque<AppEvent>,
     pub(super) seeds: Rng,
     /// Milliseconds that its wall clock is ahead.
     pub(super) ahead: i64,
@@ -65,6 +68,7 @@ impl Node {
             incarnation: 0,
             armed: None,
             happened: Vec::new(),
+            told: VecDeque::new(),
             seeds,
             ahead: 0,
             wakes: Wakes::default(),
@@ -139,6 +143,16 @@ impl Node {
         assert_eq!(out.len() - before, n, "poll_conn says how much it appended");
         assert!(n <= room, "{n} bytes for a room of {room}");
         n
+    }
+
+    /// Takes over what the embedder is told; says whether there was anything.
+    pub(super) fn poll_app_events(&mut self) -> bool {
+        let Some(router) = &mut self.router else { return false };
+        let before = self.told.len();
+        while let Some(event) = router.poll_app_event() {
+            self.told.push_back(event);
+        }
+        self.told.len() > before
     }
 
     pub(super) fn poll_timeout(&self) -> Option<(Instant, Wake)> {

@@ -3,6 +3,7 @@
 use super::Apps;
 use super::app::{App, Kind};
 use super::connections::{Local, Side};
+use super::embedded::Embedded;
 use crate::client::http_proxy::HttpProxy;
 use crate::client::http_server::HttpServer;
 use crate::client::tunnel::Tunnel;
@@ -13,6 +14,7 @@ use crate::router::input::{ConnError, ConnInput, Consumed, Listener};
 use crate::router::output::Action;
 use crate::streaming::StreamId;
 use crate::time::Instant;
+use crate::wire::hash::Hash;
 use crate::wire::identity::Identity;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -57,18 +59,17 @@ impl Apps {
     fn accept(&mut self, now: Instant, conn: ConnId, listener: Listener) {
         let app = match listener {
             Listener::HttpProxy => {
-                self.apps.iter().position(|a| matches!(a.kind, Kind::HttpProxy { .. }))
+                self.apps.iter().find(|(_, a)| matches!(a.kind, Kind::HttpProxy { .. }))
             }
             Listener::Client(n) => self
                 .apps
                 .iter()
-                .enumerate()
                 .filter(|(_, a)| matches!(a.kind, Kind::Client { .. }))
-                .nth(n.into())
-                .map(|(i, _)| i),
+                .nth(n.into()),
             Listener::Ntcp2 | Listener::Control => None,
         };
-        let machine = app.and_then(|i| self.apps.get(i)).and_then(|app| match &app.kind {
+        let app = app.map(|(i, _)| *i);
+        let machine = app.and_then(|i| self.apps.get(&i)).and_then(|app| match &app.kind {
             Kind::HttpProxy { .. } => {
                 let machine = HttpProxy::new(now, self.proxy.clone());
                 Some(Connection::HttpProxy(Box::new(machine)))
@@ -77,7 +78,7 @@ impl Apps {
                 let machine = Tunnel::client(now, to.clone());
                 Some(Connection::Tunnel(Box::new(machine)))
             }
-            Kind::Server { .. } => None,
+            Kind::Server { .. } | Kind::Embedded(_) => None,
         });
         match (app, machine) {
             (Some(app), Some(machine)) if self.has_room(now, app) => {
@@ -89,10 +90,13 @@ impl Apps {
 
     /// Whether one more connection of a local program may come; counts it when not.
     fn has_room(&mut self, now: Instant, index: usize) -> bool {
-        let listening = |a: &&App| !matches!(a.kind, Kind::Server { .. });
-        let share = share(MAX_CONNECTIONS, self.apps.iter().filter(listening).count());
+        let listening = |a: &&App| match a.kind {
+            Kind::HttpProxy { .. } | Kind::Client { .. } => true,
+            Kind::Server { .. } | Kind::Embedded(_) => false,
+        };
+        let share = share(MAX_CONNECTIONS, self.apps.values().filter(listening).count());
         let room = self.connections(index) < share;
-        if !room && let Some(app) = self.apps.get_mut(index) {
+        if !room && let Some(app) = self.apps.get_mut(&index) {
             app.refusals.add(now, &app.name);
         }
         room && !self.stopping
@@ -148,28 +152,22 @@ impl Apps {
         consumed
     }
 
-    /// Somebody opened a stream to a server tunnel.
+    /// Somebody opened a stream to one of our destinations.
     pub(super) fn incoming(
         &mut self,
         now: Instant,
         index: usize,
         id: StreamId,
         remote: &Identity,
-        port: u16,
+        (port, remote_port): (u16, u16),
     ) {
-        let serving = |a: &&App| matches!(a.kind, Kind::Server { .. });
-        let share = share(MAX_INCOMING, self.apps.iter().filter(serving).count());
-        let (mut all, mut near) = (0, 0);
-        for local in self.conns.values().filter(|l| l.app == index) {
-            all += 1;
-            near += usize::from(local.remote == Some(remote.hash()));
-        }
-        let Some(app) = self.apps.get_mut(index) else { return };
-        let Kind::Server { target, kind } = &app.kind else {
-            app.streams.reset(now, id);
-            return;
-        };
-        if all >= share || near >= share / REMOTE_PART {
+        let share = share(MAX_INCOMING, self.apps.values().filter(|a| a.takes_share()).count());
+        let near = remote.hash();
+        let (all, of_near) = self.count_incoming(index, &near);
+        let Some(app) = self.apps.get_mut(&index) else { return };
+        let own = app.embedded().and_then(Embedded::limits);
+        let limits = own.unwrap_or((share, share / REMOTE_PART));
+        if all >= limits.0 || of_near >= limits.1 {
             app.refusals.add(now, &app.name);
             app.streams.reset(now, id);
             return;
@@ -178,6 +176,17 @@ impl Apps {
             app.streams.reset(now, id);
             return;
         }
+        let (target, kind) = match &app.kind {
+            Kind::Server { target, kind } => (*target, *kind),
+            Kind::Embedded(_) => {
+                self.take_in(index, id, remote, (port, remote_port));
+                return;
+            }
+            Kind::HttpProxy { .. } | Kind::Client { .. } => {
+                app.streams.reset(now, id);
+                return;
+            }
+        };
         log::debug!("stream from {:?} to port {port}", remote.hash());
         let machine = match kind {
             ServerKind::Tcp => Connection::Tunnel(Box::new(Tunnel::server(now))),
@@ -186,7 +195,6 @@ impl Apps {
                 Connection::HttpServer(Box::new(HttpServer::new(now, remote, host)))
             }
         };
-        let target = *target;
         let conn = self.opener.open();
         app.by_stream.insert(id, (conn, Slot::INCOMING));
         let mut local = Local::new(index, machine);
@@ -195,5 +203,14 @@ impl Apps {
         local.streams.insert(Slot::INCOMING, Side { id: Some(id), ..Side::default() });
         self.conns.insert(conn, local);
         self.service(now, conn);
+    }
+
+    /// Streams from the network that an application has: all, and those of one remote.
+    fn count_incoming(&self, index: usize, near: &Hash) -> (usize, usize) {
+        let local = self.conns.values().filter(|l| l.app == index).filter_map(|l| l.remote);
+        let embedded = self.embedded.values().filter(|e| e.app == index).filter_map(|e| e.remote);
+        local.chain(embedded).fold((0, 0), |(all, of_near), remote| {
+            (all + 1, of_near + usize::from(remote == *near))
+        })
     }
 }

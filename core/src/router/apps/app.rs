@@ -1,6 +1,7 @@
 //! One destination with its streams.
 
 use super::accept::Refusals;
+use super::embedded::Embedded;
 use super::search::Search;
 use crate::client::Slot;
 use crate::client::tunnel;
@@ -8,7 +9,9 @@ use crate::config;
 use crate::config::ServerKind;
 use crate::conn::ConnId;
 use crate::destination::Destination;
-use crate::streaming::{PacketKind, StreamId, Streams};
+use crate::keys::DestinationKeys;
+use crate::rng::Rng;
+use crate::streaming::{PacketKind, StreamId, StreamingConfig, Streams};
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
 use crate::wire::payload::{Payload, Protocol};
@@ -38,15 +41,82 @@ pub(in crate::router) struct App {
 
 /// What an application does.
 pub(in crate::router) enum Kind {
-    HttpProxy { listen: SocketAddr },
-    Client { listen: SocketAddr, to: tunnel::Destination },
-    Server { target: SocketAddr, kind: ServerKind },
+    HttpProxy {
+        listen: SocketAddr,
+    },
+    Client {
+        listen: SocketAddr,
+        to: tunnel::Destination,
+    },
+    Server {
+        target: SocketAddr,
+        kind: ServerKind,
+    },
+    /// It belongs to the program that we are part of.
+    Embedded(Box<Embedded>),
 }
 
 impl App {
-    /// Bytes that its streams hold.
-    pub(in crate::router) const fn memory(&self) -> usize {
-        self.streams.memory()
+    #[expect(clippy::too_many_arguments, reason = "what makes one application another")]
+    pub(super) fn new(
+        name: Box<str>,
+        kind: Kind,
+        keys: DestinationKeys,
+        publish: bool,
+        shape: config::Tunnels,
+        streaming: StreamingConfig,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Self {
+        let (identity, signing) = (keys.identity.clone(), keys.signing.clone());
+        let streams = Streams::new(identity, signing, streaming, rng.fork("streams"));
+        let destination = Destination::new(keys, publish, now, rng.fork("destination"));
+        Self {
+            name,
+            kind,
+            destination,
+            shape,
+            streams,
+            searches: BTreeMap::new(),
+            by_stream: BTreeMap::new(),
+            orphans: Vec::new(),
+            stalled: Vec::new(),
+            held: BTreeSet::new(),
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Bytes that its streams and datagrams hold.
+    pub(in crate::router) fn memory(&self) -> usize {
+        let datagrams = self.embedded().map_or(0, Embedded::memory);
+        self.streams.memory() + datagrams
+    }
+
+    pub(super) const fn is_embedded(&self) -> bool {
+        matches!(self.kind, Kind::Embedded(_))
+    }
+
+    pub(super) fn embedded(&self) -> Option<&Embedded> {
+        match &self.kind {
+            Kind::Embedded(embedded) => Some(embedded),
+            Kind::HttpProxy { .. } | Kind::Client { .. } | Kind::Server { .. } => None,
+        }
+    }
+
+    pub(super) fn embedded_mut(&mut self) -> Option<&mut Embedded> {
+        match &mut self.kind {
+            Kind::Embedded(embedded) => Some(embedded),
+            Kind::HttpProxy { .. } | Kind::Client { .. } | Kind::Server { .. } => None,
+        }
+    }
+
+    /// Whether it has an equal share of the streams from the network.
+    pub(super) fn takes_share(&self) -> bool {
+        match &self.kind {
+            Kind::Server { .. } => true,
+            Kind::Embedded(embedded) => embedded.takes_share(),
+            Kind::HttpProxy { .. } | Kind::Client { .. } => false,
+        }
     }
 
     /// Hands the streams' packets to the destination; says whether there were any.
@@ -66,6 +136,7 @@ impl App {
                 }
             }
         }
+        any |= self.send_datagrams(now, unix);
         let streams = &self.streams;
         self.destination.trim(|hash| streams.has_stream_with(hash));
         for (hash, timeouts) in core::mem::take(&mut self.stalled) {

@@ -88,7 +88,7 @@ impl Apps {
     /// Moves bytes between a machine and its streams; says whether any moved.
     pub(super) fn pump(&mut self, now: Instant, conn: ConnId) -> bool {
         let Some(local) = self.conns.get_mut(&conn) else { return false };
-        let Some(app) = self.apps.get_mut(local.app) else { return false };
+        let Some(app) = self.apps.get_mut(&local.app) else { return false };
         let mut moved = false;
         let mut over = Vec::new();
         for (slot, side) in &mut local.streams {
@@ -164,7 +164,7 @@ impl Apps {
         if let Some(at) = local.timer {
             self.timers.remove(&(at, conn));
         }
-        let Some(app) = self.apps.get_mut(local.app) else { return };
+        let Some(app) = self.apps.get_mut(&local.app) else { return };
         for side in local.streams.values() {
             if let Some(id) = side.id {
                 app.by_stream.remove(&id);

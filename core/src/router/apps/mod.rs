@@ -4,6 +4,8 @@ mod accept;
 mod app;
 mod connections;
 mod control;
+mod datagrams;
+mod embedded;
 mod search;
 mod stop;
 mod streams;
@@ -21,7 +23,7 @@ use crate::destination::{Destination, DestinationAction, Parcel, Unresolved};
 use crate::keys::DestinationKeys;
 use crate::rng::Rng;
 use crate::router::output::{Action, Wake};
-use crate::streaming::{StreamingConfig, Streams};
+use crate::streaming::StreamingConfig;
 use crate::time::{Instant, UnixTime, earliest};
 use crate::tunnel::{OutboundId, PoolId};
 use crate::wire::hash::Hash;
@@ -35,6 +37,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 pub(in crate::router) use app::{App, Kind};
 use connections::Local;
+pub(in crate::router) use embedded::Waiting;
+use embedded::{Entry, News};
 use search::Search;
 
 /// The file name of the HTTP proxy's keys.
@@ -60,9 +64,15 @@ pub(super) enum AppAction {
 
 /// All applications.
 pub(super) struct Apps {
-    apps: Vec<App>,
+    /// By number, which is never used again in one run: pools and contexts have it too.
+    apps: BTreeMap<usize, App>,
+    next: usize,
     conns: BTreeMap<ConnId, Local>,
     controls: BTreeMap<ConnId, Control>,
+    /// Streams and lookups of the embedder.
+    embedded: BTreeMap<ConnId, Entry>,
+    /// What the embedder is to be told, and about what.
+    news: VecDeque<News>,
     proxy: Arc<http_proxy::Shared>,
     timers: BTreeSet<(Instant, ConnId)>,
     book: AddressBook,
@@ -120,40 +130,26 @@ impl Apps {
             let kind = Kind::Server { target: server.target, kind: server.kind };
             kinds.push((server.name.clone(), kind, server.tunnels));
         }
-        let mut apps = Vec::new();
+        let mut apps = BTreeMap::new();
         for ((name, kind, shape), key_name) in kinds.into_iter().zip(app_keys(config)) {
             let Some(keys) = keys.remove(&key_name) else {
                 return Err(alloc::format!("{name}: the keys {key_name} are used twice"));
             };
             let publish = matches!(kind, Kind::Server { .. });
-            let mut streams = Streams::new(
-                keys.identity.clone(),
-                keys.signing.clone(),
-                StreamingConfig::default(),
-                rng.fork("streams"),
-            );
+            let streaming = StreamingConfig::default();
+            let mut app = App::new(name, kind, keys, publish, shape, streaming, now, rng);
             if publish {
-                streams.listen(0);
+                app.streams.listen(0);
             }
-            let destination = Destination::new(keys, publish, now, rng.fork("destination"));
-            apps.push(App {
-                name,
-                kind,
-                destination,
-                shape,
-                streams,
-                searches: BTreeMap::new(),
-                by_stream: BTreeMap::new(),
-                orphans: Vec::new(),
-                stalled: Vec::new(),
-                held: BTreeSet::new(),
-                refusals: accept::Refusals::default(),
-            });
+            apps.insert(apps.len(), app);
         }
         Ok(Self {
+            next: apps.len(),
             apps,
             conns: BTreeMap::new(),
             controls: BTreeMap::new(),
+            embedded: BTreeMap::new(),
+            news: VecDeque::new(),
             proxy: Arc::new(http_proxy::Shared::new(rng)),
             timers: BTreeSet::new(),
             book,
@@ -168,11 +164,12 @@ impl Apps {
 
     /// The pools that the applications need, with their shapes.
     pub(super) fn pools(&self) -> Vec<(PoolId, config::Tunnels)> {
-        self.apps.iter().enumerate().map(|(i, a)| (pool_of(i), a.shape)).collect()
+        self.apps.iter().map(|(i, a)| (pool_of(*i), a.shape)).collect()
     }
 
-    pub(super) fn all(&self) -> &[App] {
-        &self.apps
+    /// All applications by their numbers.
+    pub(super) fn all(&self) -> impl Iterator<Item = (usize, &App)> {
+        self.apps.iter().map(|(i, app)| (*i, app))
     }
 
     /// Names in the address book.
@@ -180,9 +177,10 @@ impl Apps {
         self.book.len()
     }
 
-    /// Local connections of an application.
+    /// Local connections of an application, or what the embedder has open.
     pub(super) fn connections(&self, app: usize) -> usize {
-        self.conns.values().filter(|l| l.app == app).count()
+        let local = self.conns.values().filter(|l| l.app == app).count();
+        local + self.embedded.values().filter(|e| e.app == app).count()
     }
 
     /// Whether no other router is known: then nothing can be reached, and nothing is worth waiting
@@ -191,8 +189,9 @@ impl Apps {
         self.alone = alone;
     }
 
+    /// All configured destinations have tunnels.
     pub(super) fn all_ready(&self) -> bool {
-        self.apps.iter().all(|a| a.destination.is_ready())
+        self.apps.values().all(|a| a.destination.is_ready() || a.is_embedded())
     }
 
     /// The tunnels of a pool changed.
@@ -204,7 +203,7 @@ impl Apps {
         leases: Vec<Lease>,
         outbound: Vec<OutboundId>,
     ) {
-        if let Some(app) = app_of(pool).and_then(|i| self.apps.get_mut(i)) {
+        if let Some(app) = app_of(pool).and_then(|i| self.apps.get_mut(&i)) {
             app.destination.handle_tunnels(now, unix, leases, outbound);
         }
     }
@@ -217,7 +216,7 @@ impl Apps {
         pool: PoolId,
         content: &mut [u8],
     ) {
-        if let Some(app) = app_of(pool).and_then(|i| self.apps.get_mut(i)) {
+        if let Some(app) = app_of(pool).and_then(|i| self.apps.get_mut(&i)) {
             app.destination.handle_garlic(now, unix, content);
         }
     }
@@ -229,7 +228,7 @@ impl Apps {
         app: usize,
         lease_set: LeaseSet,
     ) {
-        if let Some(app) = self.apps.get_mut(app) {
+        if let Some(app) = self.apps.get_mut(&app) {
             let hash = lease_set.key();
             if app.destination.handle_lease_set(now, unix, lease_set) {
                 app.streams.handle_rerouted(now, &hash);
@@ -245,14 +244,14 @@ impl Apps {
         key: Hash,
         why: Unresolved,
     ) {
-        if let Some(app) = self.apps.get_mut(app) {
+        if let Some(app) = self.apps.get_mut(&app) {
             app.destination.handle_lookup_failed(now, unix, key, why);
         }
     }
 
     /// The destination of an application.
     pub(super) fn destination(&mut self, app: usize) -> Option<&mut Destination> {
-        self.apps.get_mut(app).map(|a| &mut a.destination)
+        self.apps.get_mut(&app).map(|a| &mut a.destination)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, unix: UnixTime) {
@@ -268,7 +267,7 @@ impl Apps {
             }
         }
         let mut failed = Vec::new();
-        for app in &mut self.apps {
+        for app in self.apps.values_mut() {
             app.destination.handle_timeout(now, unix);
             app.streams.handle_timeout(now);
             for search in app.searches.values_mut() {
@@ -295,7 +294,7 @@ impl Apps {
 
     /// Nothing waits to be carried to others.
     pub(super) fn is_silent(&self) -> bool {
-        self.actions.is_empty() && self.apps.iter().all(|a| a.orphans.is_empty())
+        self.actions.is_empty() && self.apps.values().all(|a| a.orphans.is_empty())
     }
 
     pub(super) fn poll_action(&mut self) -> Option<AppAction> {
@@ -336,7 +335,7 @@ impl Apps {
         let control = self.controls.values().filter_map(Control::poll_timeout).min();
         let local = earliest(self.timers.first().map(|(at, _)| *at), control);
         let mut apps = None;
-        for app in &self.apps {
+        for app in self.apps.values() {
             apps = earliest(apps, app.destination.poll_timeout());
             apps = earliest(apps, app.streams.poll_timeout());
             let search = app.searches.values().filter_map(Search::poll_timeout).min();
@@ -350,20 +349,21 @@ impl Apps {
     /// whether there was anything.
     pub(super) fn settle(&mut self, now: Instant, unix: UnixTime) -> bool {
         let mut any = false;
-        for index in 0..self.apps.len() {
+        let mut next = self.apps.keys().next().copied();
+        while let Some(index) = next {
             loop {
                 let mut busy = false;
                 while let Some(event) =
-                    self.apps.get_mut(index).and_then(|a| a.streams.poll_event())
+                    self.apps.get_mut(&index).and_then(|a| a.streams.poll_event())
                 {
                     busy = true;
                     self.handle_stream_event(now, index, event);
                 }
-                if let Some(app) = self.apps.get_mut(index) {
+                if let Some(app) = self.apps.get_mut(&index) {
                     busy |= app.send_packets(now, unix);
                 }
                 while let Some(action) =
-                    self.apps.get_mut(index).and_then(|a| a.destination.poll_action())
+                    self.apps.get_mut(&index).and_then(|a| a.destination.poll_action())
                 {
                     busy = true;
                     self.handle_destination_action(now, unix, index, action);
@@ -373,6 +373,8 @@ impl Apps {
                     break;
                 }
             }
+            self.note_ready(index);
+            next = self.apps.range(index + 1..).next().map(|(i, _)| *i);
         }
         any
     }
@@ -401,12 +403,12 @@ impl Apps {
                 self.actions.push_back(AppAction::Message { app: index, message });
             }
             DestinationAction::Received { from, payload } => {
-                let Some(app) = self.apps.get_mut(index) else { return };
+                let Some(app) = self.apps.get_mut(&index) else { return };
                 if payload.protocol == Protocol::STREAMING {
                     let (to, of) = (payload.to_port, payload.from_port);
                     app.streams.handle_packet(now, unix, of, to, from, &payload.data);
                 } else {
-                    log::debug!("payload of protocol {:?} dropped", payload.protocol);
+                    self.handle_datagram(unix, index, &payload);
                 }
             }
             DestinationAction::Resolved { hash, result } => {

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 impl Apps {
     /// Nothing is left to be finished.
     pub(in crate::router) fn is_quiet(&self) -> bool {
-        self.conns.is_empty() && self.apps.iter().all(|a| a.streams.is_empty())
+        self.conns.is_empty() && self.apps.values().all(|a| a.streams.is_empty())
     }
 
     /// From now on nothing new is taken; machines come to an end by themselves, if they
@@ -19,7 +19,7 @@ impl Apps {
         self.stopping = true;
         let waiting: Vec<(ConnId, Slot)> = self
             .apps
-            .iter_mut()
+            .values_mut()
             .flat_map(|a| core::mem::take(&mut a.searches))
             .flat_map(|(_, search)| search.into_openings())
             .map(|o| (o.conn, o.slot))
@@ -41,7 +41,7 @@ impl Apps {
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {
             let Some(local) = self.conns.get_mut(&conn) else { continue };
-            let Some(app) = self.apps.get_mut(local.app) else { continue };
+            let Some(app) = self.apps.get_mut(&local.app) else { continue };
             for side in local.streams.values_mut() {
                 if let Some(id) = side.id {
                     app.by_stream.remove(&id);
@@ -52,6 +52,7 @@ impl Apps {
             }
             self.service(now, conn);
         }
+        self.break_off_embedded(now);
     }
 
     /// Closes local connections that are left, at once.

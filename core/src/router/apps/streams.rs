@@ -29,7 +29,7 @@ impl Apps {
         let Some((hash, _)) = self.book.resolve(target) else {
             return fail(side, Failure::UnknownName);
         };
-        let Some(app) = self.apps.get_mut(index) else { return };
+        let Some(app) = self.apps.get_mut(&index) else { return };
         if hash == app.destination.identity().hash() {
             return fail(side, Failure::Refused);
         }
@@ -50,7 +50,7 @@ impl Apps {
         hash: Hash,
         result: &Result<Identity, Unresolved>,
     ) {
-        let Some(app) = self.apps.get_mut(index) else { return };
+        let Some(app) = self.apps.get_mut(&index) else { return };
         let again = match result {
             Err(Unresolved::NotFound | Unresolved::Expired | Unresolved::NoTunnels) => true,
             Err(Unresolved::Unsupported) | Ok(_) => false,
@@ -76,7 +76,11 @@ impl Apps {
 
     fn connect(&mut self, now: Instant, index: usize, opening: &Opening, to: &Identity) {
         let (conn, slot) = (opening.conn, opening.slot);
-        let Some(app) = self.apps.get_mut(index) else { return };
+        if self.embedded.contains_key(&conn) {
+            self.connect_embedded(now, conn, opening.port, to);
+            return;
+        }
+        let Some(app) = self.apps.get_mut(&index) else { return };
         let local = self.conns.get_mut(&conn);
         let Some(side) = local.and_then(|l| l.streams.get_mut(&slot)) else { return };
         let id = match app.streams.connect(now, to.clone(), 0, opening.port) {
@@ -92,16 +96,20 @@ impl Apps {
         app.by_stream.insert(id, (conn, slot));
         self.service(now, conn);
         // The machine said so because it had nothing left.
-        if finished && let Some(app) = self.apps.get_mut(index) {
+        if finished && let Some(app) = self.apps.get_mut(&index) {
             app.streams.close(now, id);
         }
     }
 
     pub(super) fn handle_stream_event(&mut self, now: Instant, index: usize, event: StreamEvent) {
-        let Some(app) = self.apps.get_mut(index) else { return };
+        if let Some(conn) = self.embedded_of(index, &event) {
+            self.handle_embedded(conn, &event);
+            return;
+        }
+        let Some(app) = self.apps.get_mut(&index) else { return };
         match event {
-            StreamEvent::Incoming { id, remote, local_port, .. } => {
-                self.incoming(now, index, id, &remote, local_port);
+            StreamEvent::Incoming { id, remote, local_port, remote_port } => {
+                self.incoming(now, index, id, &remote, (local_port, remote_port));
             }
             StreamEvent::Connected(id) => {
                 if let Some((conn, slot)) = app.by_stream.get(&id).copied() {
@@ -128,16 +136,7 @@ impl Apps {
             }
             StreamEvent::Closed(id, result) => {
                 let Some((conn, slot)) = app.by_stream.remove(&id) else { return };
-                let failure = match result {
-                    Ok(()) => None,
-                    Err(StreamError::Refused) => Some(Failure::Refused),
-                    Err(StreamError::ConnectTimedOut | StreamError::Lost) => {
-                        Some(Failure::TimedOut)
-                    }
-                    Err(StreamError::Unreachable) => Some(Failure::LeaseSetNotFound),
-                    Err(StreamError::Reset | StreamError::Aborted) => Some(Failure::Reset),
-                };
-                self.end_slot(now, conn, slot, failure);
+                self.end_slot(now, conn, slot, result.err().map(failure));
             }
             StreamEvent::Stalled { remote, timeouts } => {
                 app.stalled.push((remote, timeouts));
@@ -149,7 +148,7 @@ impl Apps {
     pub(super) fn end_stream(&mut self, now: Instant, conn: ConnId, slot: Slot, end: End) {
         self.pump(now, conn);
         let Some(local) = self.conns.get_mut(&conn) else { return };
-        let Some(app) = self.apps.get_mut(local.app) else { return };
+        let Some(app) = self.apps.get_mut(&local.app) else { return };
         let Some(side) = local.streams.get_mut(&slot) else { return };
         let id = side.id;
         match end {
@@ -179,11 +178,25 @@ impl Apps {
     /// A stream is over. What came before is given to the machine first, however slowly it takes
     /// that.
     fn end_slot(&mut self, now: Instant, conn: ConnId, slot: Slot, why: Option<Failure>) {
+        if self.embedded.contains_key(&conn) {
+            self.end_embedded(conn, why.map_or(Ok(()), Err));
+            return;
+        }
         if let Some(side) = self.conns.get_mut(&conn).and_then(|l| l.streams.get_mut(&slot)) {
             side.remote_closed |= why.is_none();
             side.over = Some(why);
         }
         self.service(now, conn);
+    }
+}
+
+/// What the end of a stream means to who uses it.
+pub(super) const fn failure(error: StreamError) -> Failure {
+    match error {
+        StreamError::Refused => Failure::Refused,
+        StreamError::ConnectTimedOut | StreamError::Lost => Failure::TimedOut,
+        StreamError::Unreachable => Failure::LeaseSetNotFound,
+        StreamError::Reset | StreamError::Aborted => Failure::Reset,
     }
 }
 

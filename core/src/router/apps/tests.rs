@@ -3,6 +3,7 @@ use crate::client::Slot;
 use crate::config::{Client, HttpProxy, Server};
 use crate::rng::Seed;
 use crate::router::input::{ConnInput, Listener, Remote};
+use crate::streaming::Streams;
 use crate::wire::lease_set::{Contents, LeaseSet2};
 use crate::wire::mapping::Mapping;
 use alloc::vec;
@@ -95,7 +96,7 @@ fn ask(apps: &mut Apps, now: Instant, n: u64) -> ConnId {
 /// Streams that `remote` opens to a site.
 fn knock(apps: &mut Apps, now: Instant, remote: u64, app: usize, count: usize) {
     let keys = keys(remote);
-    let to = apps.apps[app].destination.identity().clone();
+    let to = apps.apps[&app].destination.identity().clone();
     let from = keys.identity.hash();
     let later = now + SECOND;
     for n in 0..count as u64 {
@@ -107,7 +108,7 @@ fn knock(apps: &mut Apps, now: Instant, remote: u64, app: usize, count: usize) {
         streams.handle_timeout(later);
         let mut bytes = Vec::new();
         while streams.poll_packet(later, &mut bytes).is_some() {
-            let app = &mut apps.apps[app];
+            let app = apps.apps.get_mut(&app).unwrap();
             app.streams.handle_packet(later, UNIX, 0, 0, Some(from), &bytes);
             bytes.clear();
             apps.settle(later, UNIX);
@@ -127,9 +128,9 @@ fn a_flood_of_streams_is_not_felt_at_another_site_nor_by_local_programs() {
         knock(&mut apps, now, remote, ONE, 40);
     }
     assert_eq!(apps.connections(ONE), share);
-    assert!(apps.all()[ONE].refusals.total > 0);
+    assert!(apps.apps[&ONE].refusals.total > 0);
     knock(&mut apps, now, 200, TWO, 3);
-    assert_eq!((apps.connections(TWO), apps.all()[TWO].refusals.total), (3, 0));
+    assert_eq!((apps.connections(TWO), apps.apps[&TWO].refusals.total), (3, 0));
     for n in 0..100 {
         accept(&mut apps, now, n, Listener::HttpProxy);
     }
@@ -144,7 +145,7 @@ fn a_flood_of_local_connections_is_not_felt_elsewhere() {
         accept(&mut apps, now, n, Listener::HttpProxy);
     }
     assert_eq!(apps.connections(PROXY), 256);
-    assert_eq!(apps.all()[PROXY].refusals.total, 144);
+    assert_eq!(apps.apps[&PROXY].refusals.total, 144);
     let aborts = |action| matches!(action, AppAction::Effect(Action::Close { abort: true, .. }));
     let mut closed = 0;
     while let Some(action) = apps.poll_action() {
@@ -170,7 +171,7 @@ fn an_end_of_sending_before_the_stream_is_there_is_passed_on() {
         apps.handle_lease_set(now, UNIX, CLIENT, lease_set(100, 4, 32));
         apps.settle(now, UNIX);
         let id = apps.conns[&conn].streams[&Slot(0)].id.expect("a stream");
-        let streams = &apps.apps[CLIENT].streams;
+        let streams = &apps.apps[&CLIENT].streams;
         assert_eq!(streams.info(id).unwrap().unacknowledged, text.len());
         assert_eq!(streams.writable(id), 0, "our direction has ended");
     }
@@ -317,7 +318,7 @@ fn a_tunnel_runs_on_while_we_stop_and_is_then_reset_on_both_sides() {
     let id = apps.conns[&conn].streams[&Slot(0)].id.expect("a stream");
     apps.shut_down(now);
     apps.settle(now, UNIX);
-    assert!(apps.apps[CLIENT].streams.writable(id) > 0, "our direction is open");
+    assert!(apps.apps[&CLIENT].streams.writable(id) > 0, "our direction is open");
     let ends = |apps: &mut Apps| {
         let mut ends = Vec::new();
         while let Some(action) = apps.poll_action() {
@@ -332,7 +333,7 @@ fn a_tunnel_runs_on_while_we_stop_and_is_then_reset_on_both_sides() {
     assert_eq!(ends(&mut apps), []);
     apps.break_off(now);
     assert_eq!(ends(&mut apps), [true]);
-    assert!(apps.apps[CLIENT].streams.info(id).is_none() && apps.conns.is_empty());
+    assert!(apps.apps[&CLIENT].streams.info(id).is_none() && apps.conns.is_empty());
 }
 
 #[test]
