@@ -3,6 +3,9 @@
 use crate::Host;
 use crate::clock::Clock;
 use crate::conn::{self, Conn, Happened};
+use crate::guests::Guests;
+use crate::request::Request;
+use crate::router::Phase;
 use ramson_core::conn::ConnId;
 use ramson_core::router::Router;
 use ramson_core::router::input::{
@@ -14,7 +17,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Sleep at most so long.
@@ -28,6 +31,9 @@ pub(crate) struct Driver<H> {
     accepted: u64,
     happened: mpsc::Sender<Happened>,
     host: H,
+    guests: Guests,
+    events: broadcast::Sender<Event>,
+    phase: watch::Sender<Phase>,
     /// Tasks that write; those of closed connections have last words to send.
     writers: JoinSet<()>,
     /// All other tasks, which end with the router.
@@ -40,6 +46,8 @@ impl<H: Host> Driver<H> {
         clock: Clock,
         host: H,
         happened: mpsc::Sender<Happened>,
+        events: broadcast::Sender<Event>,
+        phase: watch::Sender<Phase>,
     ) -> Self {
         Self {
             router,
@@ -49,6 +57,9 @@ impl<H: Host> Driver<H> {
             accepted: 0,
             happened,
             host,
+            guests: Guests::default(),
+            events,
+            phase,
             writers: JoinSet::new(),
             others: JoinSet::new(),
         }
@@ -59,7 +70,8 @@ impl<H: Host> Driver<H> {
     }
 
     pub(crate) fn deadline(&self) -> tokio::time::Instant {
-        let at = self.router.poll_timeout().map(|(at, _)| at);
+        let due = self.router.poll_timeout().map(|(at, _)| at);
+        let at = due.into_iter().chain(self.guests.deadline()).min();
         let wait = at.map_or(FAR, |at| at.saturating_since(self.clock.now()));
         tokio::time::Instant::now() + wait.min(FAR)
     }
@@ -76,8 +88,9 @@ impl<H: Host> Driver<H> {
         self.router.handle_command(self.clock.now(), Command::Shutdown);
     }
 
-    pub(crate) fn report(&self) -> ramson_core::client::control::InfoReport {
-        self.router.report(self.clock.now())
+    /// Does what a handle asks; true when that is to stop.
+    pub(crate) fn request(&mut self, request: Request) -> bool {
+        self.guests.handle(&mut self.router, self.clock.now(), request)
     }
 
     /// Forgets the tasks that are done.
@@ -89,6 +102,7 @@ impl<H: Host> Driver<H> {
     /// Lets the last words be sent, then ends every task, and with it every socket. Connections that
     /// the router did not close end with RST: nobody said that what they brought was all.
     pub(crate) async fn end(mut self, patience: Duration) {
+        self.guests = Guests::default();
         for conn in std::mem::take(&mut self.conns).into_values() {
             conn.abort();
         }
@@ -220,6 +234,11 @@ impl<H: Host> Driver<H> {
                 busy = true;
                 self.write(conn);
             }
+            while let Some(event) = self.router.poll_app_event() {
+                busy = true;
+                self.guests.event(&mut self.router, self.clock.now(), event);
+            }
+            self.guests.tick(&mut self.router, self.clock.now());
             if !busy {
                 return;
             }
@@ -263,6 +282,8 @@ impl<H: Host> Driver<H> {
             }
             Action::Notify(event) => {
                 self.stopped |= event == Event::Stopped;
+                self.phase.send_replace(if self.stopped { Phase::Stopped } else { Phase::Ready });
+                let _nobody_listens = self.events.send(event.clone());
                 self.host.notify(event);
             }
             other => log::error!("this runtime cannot do {other:?}"),
@@ -331,7 +352,8 @@ mod tests {
         let seed = Seed::from_number(1);
         let router = Router::new(Arc::new(Config::default()), Stored::default(), seed, now, unix);
         let (happened, _queue) = mpsc::channel(16);
-        let mut driver = Driver::new(router.unwrap(), clock, Nobody, happened);
+        let (events, phase) = (broadcast::channel(1).0, watch::channel(Phase::Starting).0);
+        let mut driver = Driver::new(router.unwrap(), clock, Nobody, happened, events, phase);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peers = Vec::new();
         for n in 0..2 {

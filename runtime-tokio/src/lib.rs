@@ -1,8 +1,34 @@
-//! The Ramson router on tokio.
+//! The Ramson router on tokio: a library to have destinations, streams and datagrams in a program
+//! without any other process, socket or protocol between it and its router.
 //!
-//! [`run`] drives one [`Router`] as a future: it binds the listeners that the configuration asks
-//! for, dials, reads and writes, and ends when it is told to. Nothing here decides anything about
-//! I2P. Several routers can run in one process, on a runtime of either flavour.
+//! ```
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let net = ramson_tokio::testing::network().await?;
+//! # let (router, tunnels) = (net.router, net.tunnels);
+//! # let there = net.bob.identity().b32_address();
+//! # let mut far = net.bob.listen(80).await?;
+//! use tokio::io::AsyncWriteExt;
+//!
+//! let me = router.destination("me").tunnels(tunnels).open().await?;
+//! let mut stream = me.connect(&format!("{there}:80")).await?;
+//! stream.write_all(b"hello").await?;
+//! stream.shutdown().await?;
+//! # drop(stream);
+//! # let mut heard = String::new();
+//! # let mut far = far.accept().await.expect("a stream");
+//! # tokio::io::AsyncReadExt::read_to_string(&mut far, &mut heard).await?;
+//! # assert_eq!(heard, "hello");
+//! # router.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! [`Router::builder`] starts a router, [`Router::destination`] opens a [`Destination`] at it, and that
+//! connects and listens for [`Stream`]s, sends and receives datagrams, and finds names. Dropping any
+//! future loses nothing. Several routers can run in one process, on a runtime of either flavour.
+//! Nothing here decides anything about I2P: that is the business of `ramson-core`.
+//!
+//! [`run`] and [`Runtime`] drive the same router as a future of the caller's, for who does not want
+//! a task spawned.
 //!
 //! The store belongs to the embedder: what the router wants kept goes to a [`Host`], and comes back
 //! in [`Stored`] at the next start. Monotonic time is tokio's, so a test can pause it; it does not
@@ -42,25 +68,47 @@
 
 mod clock;
 mod conn;
+mod destination;
 mod driver;
+mod guests;
+mod inbox;
 mod listen;
+mod memory;
+mod pipe;
+mod request;
+mod router;
+mod stream;
+#[doc(hidden)]
+pub mod testing;
+
+pub use destination::{
+    Builder as DestinationBuilder, ConnectError, Destination, ListenError, OpenError, SendError,
+};
+pub use memory::Memory;
+pub use ramson_core::client::{Failure, Target};
+pub use ramson_core::datagram::Sender;
+pub use ramson_core::router::embed::{AppDatagram, DatagramKind, IncomingLimits, Ports};
+pub use ramson_core::wire::identity::Identity;
+pub use router::{Builder, Router};
+pub use stream::{Listener, Stream};
 
 use clock::Clock;
 use conn::Happened;
 use driver::Driver;
-use ramson_core::client::control::InfoReport;
 use ramson_core::config::Config;
 use ramson_core::rng::Seed;
-use ramson_core::router::input::{Listener, Stored};
+use ramson_core::router::StartError;
+use ramson_core::router::input::{self, Stored};
 use ramson_core::router::output::{Event, StoreKey};
-use ramson_core::router::{Router, StartError};
-use std::future::Future;
+use request::Request;
+use router::Phase;
+use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 /// The wall clock is read this often.
@@ -72,8 +120,10 @@ const GOODBYE: Duration = Duration::from_secs(10);
 const LAST_FLUSH: Duration = Duration::from_millis(250);
 /// Happenings of all connections that wait to be handled; connections wait when it is full.
 const QUEUE: usize = 1024;
-/// Questions that wait to be answered; who asks waits when it is full.
-const QUESTIONS: usize = 16;
+/// Requests of handles that are dealt with at once, before what came of them.
+const BATCH: usize = 256;
+/// Events that a slow listener may be behind.
+const EVENTS: usize = 64;
 
 /// Why a router did not start.
 #[derive(Debug)]
@@ -84,7 +134,7 @@ pub enum Error {
     /// A listener could not be bound.
     Bind {
         /// Which.
-        listener: Listener,
+        listener: input::Listener,
         /// Where.
         address: SocketAddr,
         /// Why not.
@@ -146,23 +196,8 @@ pub async fn run(
 pub struct Runtime<H> {
     driver: Driver<H>,
     happened: mpsc::Receiver<Happened>,
-    asked: mpsc::Receiver<oneshot::Sender<InfoReport>>,
-    handle: Handle,
-}
-
-/// Asks a running router from anywhere.
-#[derive(Clone)]
-pub struct Handle {
-    questions: mpsc::Sender<oneshot::Sender<InfoReport>>,
-}
-
-impl Handle {
-    /// What the router does at the moment; `None` when it has ended.
-    pub async fn report(&self) -> Option<InfoReport> {
-        let (answer, report) = oneshot::channel();
-        self.questions.send(answer).await.ok()?;
-        report.await.ok()
-    }
+    asked: mpsc::UnboundedReceiver<Request>,
+    handle: Router,
 }
 
 impl<H: Host> Runtime<H> {
@@ -180,59 +215,92 @@ impl<H: Host> Runtime<H> {
         getrandom::fill(&mut seed).map_err(|_| Error::Entropy)?;
         let listeners = listen::bind(&mut config).await?;
         let (now, unix) = (clock.now(), clock.unix());
-        let router = Router::new(Arc::new(config), stored, Seed::new(seed), now, unix)
-            .map_err(Error::Start)?;
+        let router =
+            ramson_core::router::Router::new(Arc::new(config), stored, Seed::new(seed), now, unix)
+                .map_err(Error::Start)?;
         let (sender, happened) = mpsc::channel(QUEUE);
-        let (questions, asked) = mpsc::channel(QUESTIONS);
-        let mut driver = Driver::new(router, clock, host, sender);
+        let (requests, asked) = mpsc::unbounded_channel();
+        let (events, heard) = broadcast::channel(EVENTS);
+        let (phase, seen) = watch::channel(Phase::Starting);
+        let mut driver = Driver::new(router, clock, host, sender, events, phase);
         for (listener, socket) in listeners {
             driver.listen(listener, socket);
         }
-        Ok(Self { driver, happened, asked, handle: Handle { questions } })
+        Ok(Self { driver, happened, asked, handle: Router::new(requests, seen, heard) })
     }
 
     /// The router, as it is before it runs.
     #[must_use]
-    pub const fn router(&self) -> &Router {
+    pub const fn router(&self) -> &ramson_core::router::Router {
         &self.driver.router
     }
 
-    /// To ask the router while it runs.
+    /// To use the router while it runs.
     #[must_use]
-    pub fn handle(&self) -> Handle {
+    pub fn handle(&self) -> Router {
         self.handle.clone()
     }
 
-    /// Runs until `shutdown` completes and goodbyes are said.
+    /// Runs until `shutdown` completes, or a handle asks for it, and goodbyes are said.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { mut driver, mut happened, mut asked, handle } = self;
-        let mut shutdown = pin!(shutdown);
-        let mut stopping = None;
-        let mut wall = tokio::time::interval(WALL_CLOCK);
-        wall.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        driver.drain();
-        while !driver.stopped {
-            let deadline = driver.deadline();
-            tokio::select! {
-                Some(what) = happened.recv() => driver.handle(what),
-                () = tokio::time::sleep_until(deadline) => driver.handle_timeout(),
-                _ = wall.tick() => driver.handle_wall_clock(),
-                Some(answer) = asked.recv() => {
-                    let _no_longer_wanted = answer.send(driver.report());
-                }
-                () = &mut shutdown, if stopping.is_none() => {
-                    stopping = Some(tokio::time::Instant::now() + GOODBYE);
-                    driver.shut_down();
-                }
-                () = tokio::time::sleep_until(stopping.unwrap_or(deadline)), if stopping.is_some() => {
-                    break;
-                }
-            }
-            driver.drain();
-            driver.reap();
-        }
-        // Who waits in the queues is not to wait for the end.
-        drop((happened, asked, handle));
-        driver.end(LAST_FLUSH).await;
+        let Self { driver, happened, asked, handle } = self;
+        drive(driver, happened, asked, shutdown).await;
+        drop(handle);
     }
+
+    /// Runs until a handle asks for the end, or there is no handle.
+    pub(crate) async fn run_while_used(self) {
+        let Self { driver, happened, asked, handle } = self;
+        drop(handle);
+        drive(driver, happened, asked, pending()).await;
+    }
+}
+
+async fn drive<H: Host>(
+    mut driver: Driver<H>,
+    mut happened: mpsc::Receiver<Happened>,
+    mut asked: mpsc::UnboundedReceiver<Request>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut shutdown = pin!(shutdown);
+    let mut stopping = None;
+    let mut used = true;
+    let mut wall = tokio::time::interval(WALL_CLOCK);
+    wall.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    driver.drain();
+    while !driver.stopped {
+        let deadline = driver.deadline();
+        let mut stop = false;
+        tokio::select! {
+            Some(what) = happened.recv() => driver.handle(what),
+            () = tokio::time::sleep_until(deadline) => driver.handle_timeout(),
+            _ = wall.tick() => driver.handle_wall_clock(),
+            request = asked.recv(), if used => match request {
+                Some(request) => {
+                    stop = driver.request(request);
+                    for _ in 1..BATCH {
+                        let Ok(request) = asked.try_recv() else { break };
+                        stop |= driver.request(request);
+                    }
+                }
+                None => {
+                    used = false;
+                    stop = true;
+                }
+            },
+            () = &mut shutdown, if stopping.is_none() => stop = true,
+            () = tokio::time::sleep_until(stopping.unwrap_or(deadline)), if stopping.is_some() => {
+                break;
+            }
+        }
+        if stop && stopping.is_none() {
+            stopping = Some(tokio::time::Instant::now() + GOODBYE);
+            driver.shut_down();
+        }
+        driver.drain();
+        driver.reap();
+    }
+    // Who waits in the queues is not to wait for the end.
+    drop((happened, asked));
+    driver.end(LAST_FLUSH).await;
 }

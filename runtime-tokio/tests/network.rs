@@ -8,7 +8,7 @@ use ramson_core::router::input::{Listener, Stored};
 use ramson_core::router::output::{Event, StoreKey};
 use ramson_core::wire::hash::Hash;
 use ramson_core::wire::router_info::RouterInfo;
-use ramson_tokio::{Error, Handle, Host, Runtime};
+use ramson_tokio::{Error, Host, Router, Runtime};
 use std::collections::BTreeMap;
 use std::future::{pending, ready};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
@@ -118,7 +118,7 @@ fn active(report: &InfoReport, pool: &str) -> (u64, u64) {
     (pool.inbound.active, pool.outbound.active)
 }
 
-async fn report(handle: &Handle) -> InfoReport {
+async fn report(handle: &Router) -> InfoReport {
     handle.report().await.unwrap()
 }
 

@@ -80,6 +80,11 @@ impl NewDestination {
             incoming: None,
         }
     }
+
+    /// Takes keys that were kept.
+    pub fn set_keys(&mut self, bytes: &[u8]) {
+        self.keys = Some(Zeroizing::new(bytes.to_vec()));
+    }
 }
 
 /// Streams from the network that a destination takes; more are reset at once.
@@ -336,6 +341,18 @@ impl Router {
         let conn = self.apps.want(now, from, name, Waiting::Lookup);
         self.settle(now);
         LookupHandle(conn)
+    }
+
+    /// The remote of a stream; `None` before it is connected and after it is over.
+    #[must_use]
+    pub fn remote(&self, stream: StreamHandle) -> Option<&Identity> {
+        self.apps.remote(stream.0)
+    }
+
+    /// Streams of a destination that are not over, those included that were released.
+    #[must_use]
+    pub fn open_streams(&self, id: DestinationId) -> usize {
+        self.apps.open_streams(id)
     }
 
     /// Takes data to send; says how much. When that is not all, [`AppEvent::Writable`] follows.

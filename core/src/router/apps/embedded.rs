@@ -432,6 +432,15 @@ impl Apps {
         self.tell(conn, |untold| untold.closed = Some(result));
     }
 
+    pub(in crate::router) fn remote(&self, conn: ConnId) -> Option<&Identity> {
+        let entry = self.embedded.get(&conn)?;
+        self.apps.get(&entry.app)?.streams.remote(entry.id?)
+    }
+
+    pub(in crate::router) fn open_streams(&self, id: DestinationId) -> usize {
+        self.own(id).map_or(0, |app| app.streams.len())
+    }
+
     pub(in crate::router) fn write(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> usize {
         let Some(entry) = self.embedded.get_mut(&conn) else { return 0 };
         if entry.finished {
