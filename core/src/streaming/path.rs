@@ -99,7 +99,10 @@ impl Path {
     /// A packet goes, whether the gate was asked or not.
     pub(crate) fn sent(&mut self, now: Instant) -> u64 {
         self.used = now;
-        self.due = self.due.max(now) + self.interval();
+        // What goes without being asked for, as the SYNs of many streams at once, must not keep the
+        // others from going for longer than a round trip.
+        let latest = now + self.rtt.smoothed().unwrap_or_default();
+        self.due = (self.due.max(now) + self.interval()).min(latest.max(now + self.interval()));
         self.congestion.sent()
     }
 
@@ -146,6 +149,21 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_gated_delays_the_rest_by_a_round_trip_at_most() {
+        let mut path = Path::new(Instant::ZERO, Hash::ZERO);
+        let rtt = Duration::from_millis(60);
+        path.rtt.sample(Instant::ZERO, rtt);
+        for _ in 0..1000 {
+            path.sent(Instant::ZERO);
+        }
+        path.congestion.released(1000);
+        match path.gate(Instant::ZERO) {
+            Gate::Until(at) => assert!(at <= Instant::ZERO + rtt, "{at:?}"),
+            gate @ (Gate::Open | Gate::Full) => assert_eq!(gate, Gate::Open),
+        }
+    }
 
     #[test]
     fn a_window_goes_out_over_a_round_trip_and_not_at_once() {
