@@ -207,11 +207,8 @@ impl Destination {
         self.shared.requests.send(request).map_err(|_| ListenError::Closed)?;
         // Should this future be dropped, the listener is too, and gives the port back.
         let listener = Listener::new(self.shared.clone(), port, streams);
-        match free.await {
-            Ok(true) => Ok(listener),
-            Ok(false) => Err(ListenError::InUse),
-            Err(_) => Err(ListenError::Closed),
-        }
+        free.await.map_err(|_| ListenError::Closed)??;
+        Ok(listener)
     }
 
     /// Opens a stream to a name of the address book, a `.b32.i2p` address or a base64 destination,

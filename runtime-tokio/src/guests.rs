@@ -1,6 +1,6 @@
 //! The driver's side of destinations, streams and searches of this program.
 
-use crate::destination::{Life, Shared};
+use crate::destination::{Life, ListenError, Shared};
 use crate::pipe::Pipe;
 use crate::request::Request;
 use crate::stream::Stream;
@@ -51,18 +51,7 @@ impl Guests {
             }
             Request::Close { id, linger: false } => self.close(router, now, id),
             Request::Listen { id, port, queue, answer } => {
-                let guest = self.destinations.get_mut(&id);
-                let free = guest.is_some_and(|guest| match guest.listeners.get(&port) {
-                    Some(other) if !other.is_closed() => false,
-                    Some(_) | None => {
-                        guest.listeners.insert(port, queue);
-                        true
-                    }
-                });
-                if free {
-                    router.listen(id, port);
-                }
-                let _unwanted = answer.send(free);
+                let _unwanted = answer.send(self.listen(router, id, port, queue));
             }
             Request::Unlisten { id, port } => {
                 // Another one may have the port by now.
@@ -177,6 +166,22 @@ impl Guests {
         }
         let guest = Guest { shared: Arc::downgrade(shared), listeners: BTreeMap::new() };
         self.destinations.insert(id, guest);
+        Ok(())
+    }
+
+    fn listen(
+        &mut self,
+        router: &mut Router,
+        id: DestinationId,
+        port: u16,
+        queue: mpsc::UnboundedSender<Stream>,
+    ) -> Result<(), ListenError> {
+        let guest = self.destinations.get_mut(&id).ok_or(ListenError::Closed)?;
+        if guest.listeners.get(&port).is_some_and(|other| !other.is_closed()) {
+            return Err(ListenError::InUse);
+        }
+        guest.listeners.insert(port, queue);
+        router.listen(id, port);
         Ok(())
     }
 

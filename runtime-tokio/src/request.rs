@@ -1,6 +1,6 @@
 //! What handles ask of the router's future.
 
-use crate::destination::Shared;
+use crate::destination::{ListenError, Shared};
 use crate::pipe::Pipe;
 use crate::stream::Stream;
 use ramson_core::client::control::InfoReport;
@@ -31,8 +31,7 @@ pub(crate) enum Request {
         id: DestinationId,
         port: u16,
         queue: mpsc::UnboundedSender<Stream>,
-        /// False when somebody listens there.
-        answer: oneshot::Sender<bool>,
+        answer: oneshot::Sender<Result<(), ListenError>>,
     },
     Unlisten {
         id: DestinationId,
