@@ -1,6 +1,5 @@
 //! Half i2pd, half Ramson, and all floodfills are Ramson: each kind publishes to them and finds there
 //! what the other kind published.
-#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use ramson_tests::http::{content, get_until, request, serve};
 use ramson_tests::i2pd::{self, Network, Tunnel, wait};

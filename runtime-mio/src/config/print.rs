@@ -47,7 +47,7 @@ pub(super) fn to_toml(settings: &Settings) -> String {
     let floodfill = match router.netdb.floodfill {
         Floodfill::On => "on",
         Floodfill::Off => "off",
-        _ => "auto",
+        Floodfill::Auto | _ => "auto",
     };
     let note = "keep and give out entries of others: \"on\", \"off\", \"auto\" when fit";
     out.noted("floodfill", quoted(floodfill), note);
