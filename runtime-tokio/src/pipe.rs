@@ -317,6 +317,7 @@ pub(crate) fn error(why: Failure) -> io::Error {
             io::ErrorKind::NotFound
         }
         Failure::Unsupported => io::ErrorKind::Unsupported,
+        Failure::NoRouters => io::ErrorKind::NetworkUnreachable,
         Failure::NoTunnels | Failure::TooMany => io::ErrorKind::Other,
     };
     io::Error::new(kind, why)
