@@ -1,11 +1,5 @@
 //! Programs with a router inside, over loopback.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "helpers of tests fail as tests do, and measure"
-)]
+#![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 use ramson_core::router::output::Event;
 use ramson_core::streaming::StreamingConfig;
