@@ -237,6 +237,21 @@ impl Destination {
 
     /// As [`Self::connect`], from a port of ours too.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let net = ramson_tokio::testing::network().await?;
+    /// # let (alice, bob) = (net.alice, net.bob);
+    /// use ramson_tokio::{Ports, Target};
+    ///
+    /// let mut listener = bob.listen(7).await?;
+    /// let target = Target::Destination(bob.identity().clone());
+    /// let near = alice.connect_to(target, Ports { local: 3, remote: 7 }).await?;
+    /// let far = listener.accept().await.expect("the router runs");
+    /// assert_eq!(far.ports(), Ports { local: 7, remote: 3 });
+    /// # drop(near);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`Failure`].
@@ -282,6 +297,21 @@ impl Destination {
     }
 
     /// As [`Self::send`], of any kind and from a port of ours.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let net = ramson_tokio::testing::network().await?;
+    /// # let (alice, bob) = (net.alice, net.bob);
+    /// use ramson_tokio::{DatagramKind, Ports, Sender, Target};
+    ///
+    /// let target = Target::Hash(bob.identity().hash());
+    /// let ports = Ports { local: 5, remote: 6 };
+    /// alice.send_to(target, ports, DatagramKind::Raw, b"who am I?".to_vec()).await?;
+    /// let raw = bob.receive().await?;
+    /// assert_eq!((raw.kind, raw.from), (DatagramKind::Raw, Sender::Unknown));
+    /// assert_eq!(raw.ports, Ports { local: 6, remote: 5 });
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

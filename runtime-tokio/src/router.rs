@@ -94,6 +94,19 @@ impl Router {
     }
 
     /// What happens from now on. A receiver that does not listen loses the oldest.
+    ///
+    /// ```
+    /// use ramson_core::router::output::Event;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let router = ramson_tokio::Router::builder().spawn().await?;
+    /// router.ready().await;
+    /// let mut events = router.events();
+    /// router.shutdown().await;
+    /// assert_eq!(events.recv().await?, Event::Stopped);
+    /// assert!(events.recv().await.is_err(), "that was the last");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.resubscribe()

@@ -1,5 +1,5 @@
 //! Programs with a router inside, over loopback.
-#![expect(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 use ramson_core::router::output::Event;
 use ramson_core::streaming::StreamingConfig;

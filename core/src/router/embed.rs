@@ -10,7 +10,8 @@
 //! ```
 //!
 //! All of them are methods of [`Router`]; what they lead to comes from [`Router::poll_app_event`].
-//! Handles are never used twice in one run, and a verb with one that is dead does nothing.
+//! Handles are never used twice in one run, and a verb with one that is dead does nothing; what is
+//! asked of a destination that is closed fails with [`Failure::ShuttingDown`].
 //!
 //! What the router holds for its embedder is bounded: streams and lookups by
 //! [`StreamingConfig::max_streams`] and [`NewDestination::incoming`], bytes by the streams' buffers,
