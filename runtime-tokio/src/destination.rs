@@ -143,7 +143,7 @@ impl Builder {
 }
 
 /// A destination in the network. Clones are the same one. It is closed with [`Self::close`], or when
-/// the last clone, stream and listener of it is dropped.
+/// the last clone, stream and listener of it is dropped: what was finished or sent before still goes.
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -282,7 +282,11 @@ impl<H: Host> Driver<H> {
             }
             Action::Notify(event) => {
                 self.stopped |= event == Event::Stopped;
-                self.phase.send_replace(if self.stopped { Phase::Stopped } else { Phase::Ready });
+                match event {
+                    Event::Ready => drop(self.phase.send_replace(Phase::Ready)),
+                    Event::Stopped => drop(self.phase.send_replace(Phase::Stopped)),
+                    _ => {}
+                }
                 let _nobody_listens = self.events.send(event.clone());
                 self.host.notify(event);
             }

@@ -16,7 +16,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// How long a destination that nobody holds any more may get rid of what its finished streams have.
+/// How long a destination that nobody holds any more may get rid of what its finished streams and its
+/// datagrams have.
 const LINGER: Duration = Duration::from_secs(30);
 
 /// What this program has open. Whoever waits for something of it hears of its end.
@@ -130,8 +131,7 @@ impl Guests {
 
     /// Closes destinations that have lingered enough.
     pub(crate) fn tick(&mut self, router: &mut Router, now: Instant) {
-        let over =
-            |id: &DestinationId, until: &Instant| *until <= now || router.open_streams(*id) == 0;
+        let over = |id: &DestinationId, until: &Instant| *until <= now || router.is_idle(*id);
         let done: Vec<DestinationId> = self
             .lingering
             .iter()

@@ -87,17 +87,16 @@ async fn a_thousand_streams_at_once_and_every_byte_is_right() {
             all.wait().await;
             let (mut read, mut write) = tokio::io::split(stream);
             let sent = content(n, BYTES);
-            let mut heard = Vec::new();
-            let say = async {
-                write.write_all(&sent).await?;
-                write.shutdown().await
-            };
-            let (said, listened) = tokio::join!(say, read.read_to_end(&mut heard));
+            let mut heard = vec![0; BYTES];
+            let (said, listened) =
+                tokio::join!(write.write_all(&sent), read.read_exact(&mut heard));
             said.unwrap();
             listened.unwrap();
             // The other side says the same backwards.
             heard.reverse();
-            assert!(heard == sent, "{n}: {} bytes", heard.len());
+            assert!(heard == sent, "{n}");
+            write.shutdown().await.unwrap();
+            assert_eq!(read.read(&mut heard).await.unwrap(), 0, "{n}: and nothing else");
             read.unsplit(write).closed().await.unwrap();
         });
     }
@@ -107,11 +106,12 @@ async fn a_thousand_streams_at_once_and_every_byte_is_right() {
         tasks.spawn(async move {
             let n = stream.read_u64().await.unwrap();
             all.wait().await;
-            let mut heard = Vec::new();
-            stream.read_to_end(&mut heard).await.unwrap();
-            assert!(heard == content(n, BYTES), "{n}: {} bytes", heard.len());
+            let mut heard = vec![0; BYTES];
+            stream.read_exact(&mut heard).await.unwrap();
+            assert!(heard == content(n, BYTES), "{n}");
             heard.reverse();
             stream.write_all(&heard).await.unwrap();
+            assert_eq!(stream.read(&mut heard).await.unwrap(), 0, "{n}: and nothing else");
             stream.shutdown().await.unwrap();
         });
     }
@@ -169,6 +169,11 @@ async fn a_dropped_future_loses_nothing() {
     let mut got = [one.unwrap().payload, two.unwrap().payload];
     got.sort();
     assert_eq!(got, [b"one".to_vec(), b"two".to_vec()]);
+    // Nobody holds the sender by the time it goes.
+    let brief = net.router.destination("brief").tunnels(net.tunnels).open().await.unwrap();
+    brief.send(&to, b"three").await.unwrap();
+    drop(brief);
+    assert_eq!(soon(net.bob.receive()).await.unwrap().payload, b"three");
     cancelled(net.alice.look_up(&net.bob.identity().b32_address())).await;
     let found = soon(net.alice.look_up(&net.bob.identity().b32_address())).await.unwrap();
     assert_eq!(&found, net.bob.identity());

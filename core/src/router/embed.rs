@@ -350,10 +350,11 @@ impl Router {
         self.apps.remote(stream.0)
     }
 
-    /// Streams of a destination that are not over, those included that were released.
+    /// Whether a destination has nothing left to do: no stream, not even one that was released, and
+    /// nothing that waits to be sent. Closing it loses nothing then.
     #[must_use]
-    pub fn open_streams(&self, id: DestinationId) -> usize {
-        self.apps.open_streams(id)
+    pub fn is_idle(&self, id: DestinationId) -> bool {
+        self.apps.is_idle(id)
     }
 
     /// Takes data to send; says how much. When that is not all, [`AppEvent::Writable`] follows.

@@ -437,8 +437,11 @@ impl Apps {
         self.apps.get(&entry.app)?.streams.remote(entry.id?)
     }
 
-    pub(in crate::router) fn open_streams(&self, id: DestinationId) -> usize {
-        self.own(id).map_or(0, |app| app.streams.len())
+    pub(in crate::router) fn is_idle(&self, id: DestinationId) -> bool {
+        self.own(id).is_none_or(|app| {
+            let unsent = app.embedded().map_or(0, |embedded| embedded.outbox.bytes());
+            app.streams.is_empty() && unsent == 0 && app.destination.congested().next().is_none()
+        })
     }
 
     pub(in crate::router) fn write(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> usize {
