@@ -51,14 +51,17 @@ fn set(n: u64) -> StoreEntry {
     StoreEntry::LeaseSet(lease_set(n, UNIX))
 }
 
+/// A confirmation: where it goes, and its token.
+type Confirmation = (Hash, Option<u32>, u32);
+
 /// What came of a store: confirmations, and whom it was passed on to.
-fn came_of(db: &mut NetDb) -> (Vec<(Hash, Option<u32>, u32)>, Vec<Hash>) {
+fn came_of(db: &mut NetDb) -> (Vec<Confirmation>, Vec<Hash>) {
     let (mut confirmed, mut flooded) = (Vec::new(), Vec::new());
     while let Some(action) = db.poll_action() {
-        match action {
-            NetDbAction::Confirm { to, tunnel, token } => confirmed.push((to, tunnel, token)),
-            NetDbAction::Flood { to, .. } => flooded.push(to),
-            _ => {}
+        if let NetDbAction::Confirm { to, tunnel, token } = action {
+            confirmed.push((to, tunnel, token));
+        } else if let NetDbAction::Flood { to, .. } = action {
+            flooded.push(to);
         }
     }
     (confirmed, flooded)
@@ -75,10 +78,8 @@ fn ask(
     let (exclude, encryption) = (Vec::new(), ReplyEncryption::None);
     let lookup = DatabaseLookup { key, from: to, reply_tunnel, kind, exclude, encryption };
     db.handle_lookup(at(0), unix, from, lookup);
-    match db.poll_action()? {
-        NetDbAction::Reply { answer, .. } => Some(answer),
-        _ => panic!("something else"),
-    }
+    let NetDbAction::Reply { answer, .. } = db.poll_action()? else { panic!("something else") };
+    Some(answer)
 }
 
 fn peers(answer: Option<Answer>) -> Vec<Hash> {
@@ -271,14 +272,11 @@ fn a_fit_router_enrols_itself_when_it_may() {
         let (mut assessed, mut renewed) = (0, 0);
         db.handle_timeout(at(n * 3_600_000), UNIX + secs(n * 3600));
         while let Some(action) = db.poll_action() {
-            match action {
-                NetDbAction::Assess => {
-                    assessed += 1;
-                    db.handle_fitness(at(n * 3_600_000), &fitness);
-                }
-                NetDbAction::Renew => renewed += 1,
-                _ => {}
+            if let NetDbAction::Assess = action {
+                assessed += 1;
+                db.handle_fitness(at(n * 3_600_000), &fitness);
             }
+            renewed += usize::from(matches!(action, NetDbAction::Renew));
         }
         (assessed, renewed)
     };
