@@ -23,6 +23,8 @@ pub const MAX_THROTTLED_SOURCES: usize = 2_500;
 const PER_SOURCE: u32 = 14;
 const PER_SOURCE_OF_FLOODFILL: u32 = 240;
 const WINDOW: Duration = Duration::from_secs(120);
+/// Between two looks for sources whose window is over.
+const SWEEP: Duration = Duration::from_secs(1);
 /// Lookups of all routers together: so many a second, and so many at once.
 const ALL: (u64, u64) = (20, 60);
 const ALL_OF_FLOODFILL: (u64, u64) = (200, 400);
@@ -45,12 +47,14 @@ pub(crate) struct Throttle {
     sources: BTreeMap<Hash, (Instant, u32)>,
     per_source: u32,
     all: Bucket,
+    swept: Instant,
 }
 
 impl Throttle {
     /// At most `per_source` of one router in two minutes; `all` a second and at once.
     pub(crate) const fn new(now: Instant, per_source: u32, all: (u64, u64)) -> Self {
-        Self { sources: BTreeMap::new(), per_source, all: Bucket::new(now, all.0, all.1) }
+        let all = Bucket::new(now, all.0, all.1);
+        Self { sources: BTreeMap::new(), per_source, all, swept: now }
     }
 
     /// For lookups.
@@ -64,26 +68,49 @@ impl Throttle {
 
     /// True when another request of `source` may be served.
     pub(crate) fn admit(&mut self, now: Instant, source: Hash) -> bool {
-        let over = |since: Instant| now.saturating_since(since) >= WINDOW;
-        match self.sources.get(&source) {
-            Some((since, count)) if !over(*since) && *count >= self.per_source => return false,
-            None if self.sources.len() >= MAX_THROTTLED_SOURCES => {
-                self.sources.retain(|_, (since, _)| !over(*since));
-                if self.sources.len() >= MAX_THROTTLED_SOURCES {
-                    return false;
-                }
-            }
-            Some(_) | None => {}
-        }
-        if !self.all.take(now) {
+        if self.is_full(now, &source) || !self.has_room(now, &source) || !self.all.take(now) {
             return false;
         }
+        self.count(now, source);
+        true
+    }
+
+    /// As [`admit`](Self::admit), for sources that anybody can invent: many of them shut nobody out.
+    pub(crate) fn admit_claimed(&mut self, now: Instant, source: Hash) -> bool {
+        if !self.has_room(now, &source) || !self.all.take(now) {
+            return false;
+        }
+        if !self.is_full(now, &source) {
+            self.count(now, source);
+        }
+        true
+    }
+
+    fn has_room(&self, now: Instant, source: &Hash) -> bool {
+        self.sources.get(source).is_none_or(|(since, count)| {
+            *count < self.per_source || now.saturating_since(*since) >= WINDOW
+        })
+    }
+
+    fn count(&mut self, now: Instant, source: Hash) {
         let (since, count) = self.sources.entry(source).or_insert((now, 0));
-        if over(*since) {
+        if now.saturating_since(*since) >= WINDOW {
             (*since, *count) = (now, 0);
         }
         *count += 1;
-        true
+    }
+
+    /// No room to count a source that is not known yet.
+    fn is_full(&mut self, now: Instant, source: &Hash) -> bool {
+        if self.sources.len() < MAX_THROTTLED_SOURCES || self.sources.contains_key(source) {
+            return false;
+        }
+        // It looks at all of them, so not for each request of a flood.
+        if now.saturating_since(self.swept) >= SWEEP {
+            self.swept = now;
+            self.sources.retain(|_, (since, _)| now.saturating_since(*since) < WINDOW);
+        }
+        self.sources.len() >= MAX_THROTTLED_SOURCES
     }
 }
 
@@ -112,8 +139,13 @@ impl NetDb {
             (Some(_), ReplyEncryption::ElGamal { .. }) => return,
             (Some(_), encryption) => encryption,
         };
-        // Who hides is counted by where his answers go.
-        if !self.throttle.admit(now, from.unwrap_or(to)) {
+        // Who hides is counted by where his answers go, and not together with those who do not.
+        let admitted = match (from, &mut self.role.floodfill) {
+            (Some(from), _) => self.throttle.admit(now, from),
+            (None, Some(floodfill)) => floodfill.lookups.admit_claimed(now, to),
+            (None, None) => false,
+        };
+        if !admitted {
             log::debug!("netdb: too many lookups of {from:?}");
             return;
         }
@@ -184,6 +216,22 @@ mod tests {
         assert_eq!(admitted, 14);
         assert!(throttle.admit(at(60_000), Hash([2; 32])), "others are not affected");
         assert!(throttle.admit(at(120_000), source));
+    }
+
+    #[test]
+    fn invented_sources_shut_nobody_out() {
+        let mut throttle = Throttle::of_lookups(at(0), true);
+        for n in 0..3_000u64 {
+            throttle.admit_claimed(at(n * 10), Hash::of(&n.to_be_bytes()));
+        }
+        assert_eq!(throttle.sources.len(), MAX_THROTTLED_SOURCES);
+        let honest = Hash([1; 32]);
+        assert!(throttle.admit_claimed(at(31_000), honest));
+        assert!(!throttle.admit(at(31_000), honest), "where sources are proven it is full");
+        // Once there is room again, everybody is counted again.
+        let later = (0..400u64).map(|n| at(300_000 + n * 10));
+        let admitted = later.filter(|at| throttle.admit_claimed(*at, honest)).count();
+        assert_eq!(admitted, PER_SOURCE_OF_FLOODFILL as usize);
     }
 
     #[test]

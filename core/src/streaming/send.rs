@@ -372,7 +372,7 @@ impl Sender {
                 path.congestion.released(1);
                 self.flying -= 1;
             }
-            State::Adrift => self.adrift -= 1,
+            State::Adrift => self.adrift = self.adrift.saturating_sub(1),
             State::Lost | State::Acked => {}
         }
         sent.state = State::Flying;
@@ -462,7 +462,7 @@ impl Sender {
             }
             match sent.state {
                 State::Flying => landed += 1,
-                State::Adrift => self.adrift -= 1,
+                State::Adrift => self.adrift = self.adrift.saturating_sub(1),
                 State::Lost => {
                     self.lost.remove(&sequence);
                 }
@@ -551,7 +551,7 @@ impl Sender {
                 break;
             }
             match core::mem::replace(&mut sent.state, State::Lost) {
-                State::Adrift => self.adrift -= 1,
+                State::Adrift => self.adrift = self.adrift.saturating_sub(1),
                 State::Flying | State::Lost | State::Acked => lost += 1,
             }
             self.lost.insert(sequence);
@@ -594,7 +594,7 @@ impl Sender {
                 count += 1;
             }
         }
-        self.flying -= count;
+        self.flying = self.flying.saturating_sub(count);
         self.adrift += count;
         path.congestion.released(count);
     }

@@ -73,6 +73,8 @@ pub(super) struct Floodfill {
     flooded: BTreeMap<Hash, Floods>,
     peers: Throttle,
     unknown: Bucket,
+    /// Lookups of those who hide, by where the answers go.
+    pub(super) lookups: Throttle,
     pub(super) stats: FloodfillStats,
 }
 
@@ -101,6 +103,7 @@ impl Floodfill {
             flooded: BTreeMap::new(),
             peers: Throttle::new(now, PER_PEER, FROM_PEERS),
             unknown: Bucket::new(now, FROM_UNKNOWN.0, FROM_UNKNOWN.1),
+            lookups: Throttle::of_lookups(now, true),
             stats: FloodfillStats {
                 kept: 0,
                 stored: 0,
