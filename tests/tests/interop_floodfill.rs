@@ -46,7 +46,7 @@ fn i2pd_and_ramson_find_each_other_at_ramson_floodfills() {
     let name = "i2pd_and_ramson_find_each_other_at_ramson_floodfills";
     namespace::run(name, &["i2pd"], &i2pd::addresses(EACH, EACH), || {
         let site = serve(TcpListener::bind("127.0.0.1:0").unwrap());
-        let long = Duration::from_secs(120);
+        let long = Duration::from_secs(240);
         let data = |i: usize| -> PathBuf {
             std::env::temp_dir().join(format!("ramson-{name}-{}-{i}", std::process::id()))
         };

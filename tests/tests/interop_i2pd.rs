@@ -55,7 +55,7 @@ fn ramson_browses_and_hosts_among_i2pd_routers() {
         let data = network.dir.join("ramson");
         let mut node = Node::start(EXE, &data, &config(&network, ours));
         let proxy: SocketAddr = OUR_PROXY.parse().unwrap();
-        let long = Duration::from_secs(120);
+        let long = Duration::from_secs(240);
 
         let site = network.site(5);
         get_until(proxy, &format!("http://{site}/10"), long);
