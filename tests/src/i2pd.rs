@@ -215,7 +215,7 @@ fn config(i: usize, floodfill: bool) -> String {
          [reseed]\nverify = false\nthreshold = 0\nurls = https://127.0.0.1:1/\n\
          [addressbook]\ndefaulturl = http://127.0.0.1:1/hosts.txt\n\
          subscriptions = http://127.0.0.1:1/hosts.txt\n\
-         [limits]\ntransittunnels = 5000\n[persist]\nprofiles = false\n",
+         [limits]\ntransittunnels = 10000\n[persist]\nprofiles = false\n",
         std::env::var("RAMSON_I2PD_LOG").unwrap_or_else(|_| "warn".into())
     )
 }

@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 const MARKER: &str = "RAMSON_TEST_MARKER";
-const INSIDE: &str = "RAMSON_TEST_NAMESPACE";
+/// Names, in its environment, the test that a process inside of its namespaces is to run.
+pub const INSIDE: &str = "RAMSON_TEST_NAMESPACE";
 
 /// Runs `body` in fresh namespaces that have only `lo`, with `addresses` on it.
 ///

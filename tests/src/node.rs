@@ -99,12 +99,14 @@ pub fn usage(pid: u32) -> (u64, f64) {
         .find_map(|l| l.strip_prefix("VmRSS:"))
         .and_then(|v| v.trim().trim_end_matches(" kB").parse().ok())
         .unwrap_or(0);
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> =
-        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    // Fields 14 and 15 of proc(5), counted after the command; 100 ticks a second on Linux.
-    let ticks = |i: usize| fields.get(i).and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0);
-    (rss, (ticks(11) + ticks(12)) / 100.0)
+    // Nanoseconds on a CPU, a thread each: the times of `stat` are counted in ticks of 10 ms, which
+    // says little of a process that sleeps much.
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let nanos: f64 = tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
+        .filter_map(|text| text.split_whitespace().next()?.parse::<f64>().ok())
+        .sum();
+    (rss, nanos / 1e9)
 }
 
 #[cfg(unix)]

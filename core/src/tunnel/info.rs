@@ -58,7 +58,7 @@ impl Tunnels {
     }
 
     /// All usable outbound tunnels of a pool, best first.
-    pub(crate) fn ranked_outbound(&mut self, now: Instant, pool: PoolId) -> Vec<OutboundId> {
+    pub fn ranked_outbound(&mut self, now: Instant, pool: PoolId) -> Vec<OutboundId> {
         let Some(pool) = self.pools.get(&pool) else { return Vec::new() };
         let lives: Vec<(OutboundId, &Life)> = pool
             .outbound

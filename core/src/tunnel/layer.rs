@@ -3,7 +3,10 @@
 
 use crate::crypto::Key32;
 use crate::crypto::aes::Aes256;
-use crate::wire::tunnel::{ID_LEN, IV_LEN};
+use crate::wire::tunnel::{CELL_LEN, ID_LEN, IV_LEN};
+
+/// Cells that are encrypted together: enough for a pipeline, few enough for the registers.
+const LANES: usize = 8;
 
 /// The two keys of a hop, not expanded: 64 bytes, for the many tunnels that carry nothing.
 pub(crate) struct LayerKeys {
@@ -33,6 +36,41 @@ impl Layer {
         self.iv.encrypt_block(iv);
     }
 
+    /// The same for many cells of any tunnels, several at once.
+    pub(crate) fn encrypt_all(cells: &mut [(&Self, &mut [u8; CELL_LEN])]) {
+        let (groups, rest) = cells.as_chunks_mut::<LANES>();
+        for group in groups {
+            Self::encrypt_lanes(group);
+        }
+        let (pairs, last) = rest.as_chunks_mut::<2>();
+        for pair in pairs {
+            Self::encrypt_lanes(pair);
+        }
+        for (layer, cell) in last {
+            layer.encrypt(&mut **cell);
+        }
+    }
+
+    fn encrypt_lanes<const N: usize>(cells: &mut [(&Self, &mut [u8; CELL_LEN]); N]) {
+        let mut lanes = cells.each_mut().map(|(layer, cell)| {
+            let (iv, data) = parts(&mut **cell).unzip();
+            (*layer, iv, data.unwrap_or_default())
+        });
+        for (layer, iv, _) in &mut lanes {
+            if let Some(iv) = iv {
+                layer.iv.encrypt_block(iv);
+            }
+        }
+        Aes256::cbc_encrypt_lanes(lanes.each_mut().map(|(layer, iv, data)| {
+            (&layer.data, iv.as_deref().unwrap_or(&[0; IV_LEN]), &mut **data)
+        }));
+        for (layer, iv, _) in &mut lanes {
+            if let Some(iv) = iv {
+                layer.iv.encrypt_block(iv);
+            }
+        }
+    }
+
     /// What undoes a hop: the creator does it before sending into an outbound tunnel and after
     /// receiving from an inbound one.
     pub(crate) fn decrypt(&self, cell: &mut [u8]) {
@@ -51,7 +89,6 @@ fn parts(cell: &mut [u8]) -> Option<(&mut [u8; IV_LEN], &mut [u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::tunnel::CELL_LEN;
 
     fn layer(n: u8) -> Layer {
         Layer::new(&LayerKeys { layer: Key32::new([n; 32]), iv: Key32::new([n + 100; 32]) })
@@ -72,6 +109,23 @@ mod tests {
             assert_eq!(before[..4], cell[..4], "the id is not part of the layer");
         }
         assert_eq!(cell, plain);
+    }
+
+    #[test]
+    fn many_at_once_are_as_many_one_by_one() {
+        let layers: [Layer; 3] = [layer(1), layer(2), layer(3)];
+        for count in 0..30 {
+            let plain = |i: usize| -> [u8; CELL_LEN] { core::array::from_fn(|n| (n * i) as u8) };
+            let mut got: alloc::vec::Vec<[u8; CELL_LEN]> = (0..count).map(plain).collect();
+            let mut all: alloc::vec::Vec<(&Layer, &mut [u8; CELL_LEN])> =
+                got.iter_mut().enumerate().map(|(i, c)| (&layers[i % 3], c)).collect();
+            Layer::encrypt_all(&mut all);
+            for (i, got) in got.iter().enumerate() {
+                let mut want = plain(i);
+                layers[i % 3].encrypt(&mut want);
+                assert!(*got == want, "{i} of {count}");
+            }
+        }
     }
 
     #[test]

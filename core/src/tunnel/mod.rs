@@ -246,8 +246,8 @@ impl Clock {
 /// All tunnels of a router.
 ///
 /// After each `handle_*` or verb drain [`Self::poll_action`] until it says `None`, then arm a
-/// timer for [`Self::poll_timeout`]. Messages sent before a drain share cells: queue what belongs
-/// together first, then drain.
+/// timer for [`Self::poll_timeout`]. Messages sent before a drain share cells, and cells handed in
+/// before a drain are relayed together: hand over what belongs together first, then drain.
 pub struct Tunnels {
     local: Hash,
     key: Arc<PrivateKey>,
@@ -280,6 +280,8 @@ pub struct Tunnels {
     loopback: VecDeque<Message>,
     actions: VecDeque<TunnelAction>,
     deadline: Option<Instant>,
+    /// Cells of others' tunnels that wait for a drain, to be handled together.
+    relay: Vec<data::Relayed>,
     /// Kept between calls to spare allocations.
     cells: Vec<Vec<u8>>,
     scratch: Vec<u8>,
@@ -314,6 +316,7 @@ impl Tunnels {
             loopback: VecDeque::new(),
             actions: VecDeque::new(),
             deadline: None,
+            relay: Vec::new(),
             cells: Vec::new(),
             scratch: Vec::new(),
             seen: (Instant::ZERO, UnixTime::default()),
@@ -395,12 +398,11 @@ impl Tunnels {
         self.update_deadline(now);
     }
 
-    /// What to do next. Cells that are not full are closed when nothing else is left.
+    /// What to do next. Cells that are not full are closed, and others' relayed, when nothing else is
+    /// left.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<TunnelAction> {
-        if self.actions.is_empty() {
-            self.flush();
-        }
+        while self.actions.is_empty() && self.flush() {}
         self.actions.pop_front().or_else(|| self.changed.pop_first().map(TunnelAction::PoolChanged))
     }
 

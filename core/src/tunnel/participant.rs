@@ -52,10 +52,15 @@ impl Participant {
         Self { next, next_tunnel, end, keys, layer: None, used: now }
     }
 
-    /// Does this hop's part on a cell, in place.
-    pub(crate) fn encrypt(&mut self, now: Option<Instant>, cell: &mut [u8]) {
+    /// Makes [`Self::layer`] ready for a cell. Without a time, the idle clock is left alone.
+    pub(crate) fn ready(&mut self, now: Option<Instant>) {
         self.used = now.unwrap_or(self.used);
-        self.layer.get_or_insert_with(|| Box::new(Layer::new(&self.keys))).encrypt(cell);
+        self.layer.get_or_insert_with(|| Box::new(Layer::new(&self.keys)));
+    }
+
+    /// This hop's part on a cell; there after [`Self::ready`].
+    pub(crate) fn layer(&self) -> Option<&Layer> {
+        self.layer.as_deref()
     }
 
     /// Housekeeping: forgets what idle tunnels do not need.

@@ -57,7 +57,7 @@ impl ReplayFilter {
         let Some(hash) = self.hash(cell) else { return false };
         let fingerprint = ((hash >> 32) as u32).max(1);
         self.turn(now);
-        if self.generations.iter().any(|g| g.places(hash).any(|b| b.contains(&fingerprint))) {
+        if self.generations.iter().any(|g| g.places(hash).any(|b| holds(b, fingerprint))) {
             return false;
         }
         if let Some(generation) = self.generations.back_mut() {
@@ -127,6 +127,11 @@ impl Generation {
         self.count += 1;
         self.until = now;
     }
+}
+
+/// Looks at all places: without a way out in between, they are compared at once.
+fn holds(block: &Block, fingerprint: u32) -> bool {
+    block.iter().fold(false, |found, place| found | (*place == fingerprint))
 }
 
 /// Places are filled from the front.

@@ -159,6 +159,11 @@ impl Transit {
         self.tunnels.get_mut(&id)
     }
 
+    /// The same, to look at.
+    pub(crate) fn get(&self, id: u32) -> Option<&Participant> {
+        self.tunnels.get(&id)
+    }
+
     /// True when the id is in use.
     pub(crate) fn contains(&self, id: u32) -> bool {
         self.tunnels.contains_key(&id)
