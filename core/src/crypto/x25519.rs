@@ -2,6 +2,7 @@
 
 use super::Key32;
 use crate::rng::Rng;
+use curve25519_dalek::MontgomeryPoint;
 use x25519_dalek::StaticSecret;
 
 /// The other side's point has low order, so the shared secret would be known to anybody.
@@ -43,8 +44,16 @@ impl PrivateKey {
 
     /// The shared secret with `remote`; a point of low order is refused.
     pub fn diffie_hellman(&self, remote: &PublicKey) -> Result<Key32, LowOrder> {
-        let shared = self.0.diffie_hellman(&x25519_dalek::PublicKey::from(remote.0));
-        if shared.was_contributory() { Ok(Key32::new(shared.to_bytes())) } else { Err(LowOrder) }
+        // On the Edwards form of the curve the same multiplication takes little more than half of the
+        // time: it has vector code, and a table in place of a ladder. Half of all keys are not on the
+        // curve but on its twist, which has no such form. Nobody honest has one of these, but
+        // RFC 7748 knows no difference. Which way it goes tells of the public key only.
+        let shared = match MontgomeryPoint(remote.0).to_edwards(0) {
+            Some(point) => point.mul_clamped(self.0.to_bytes()).to_montgomery().to_bytes(),
+            None => self.0.diffie_hellman(&x25519_dalek::PublicKey::from(remote.0)).to_bytes(),
+        };
+        // The identity, from both ways; it is no secret then.
+        if shared == [0; 32] { Err(LowOrder) } else { Ok(Key32::new(shared)) }
     }
 }
 
@@ -69,6 +78,51 @@ mod tests {
             HEX.encode(k.diffie_hellman(&u).unwrap().as_bytes()),
             "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552"
         );
+    }
+
+    // RFC 7748, section 5.2: each result is the next private key, and the key before it the next
+    // point; so the points are random, on the curve and on its twist.
+    #[test]
+    fn rfc7748_iterations() {
+        let mut k = [0; 32];
+        k[0] = 9;
+        let mut u = k;
+        for i in 1..=1000 {
+            let next = PrivateKey::from_bytes(k).diffie_hellman(&PublicKey(u)).unwrap();
+            (u, k) = (k, *next.as_bytes());
+            if i == 1 {
+                let want = "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079";
+                assert_eq!(HEX.encode(&k), want);
+            }
+        }
+        let want = "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51";
+        assert_eq!(HEX.encode(&k), want);
+    }
+
+    #[test]
+    fn any_32_bytes_give_what_the_ladder_gives() {
+        let mut rng = Rng::new(&crate::rng::Seed::from_number(2));
+        let mut edges = alloc::vec![[0xff; 32], [0; 32]];
+        // Around p and 0, with and without the bit that is ignored; p is 2^255 - 19.
+        for low in 0..=255 {
+            for (middle, high) in [(0xff, 0x7f), (0xff, 0xff), (0, 0), (0, 0x80)] {
+                let mut u = [middle; 32];
+                (u[0], u[31]) = (low, high);
+                edges.push(u);
+            }
+        }
+        edges.extend((0..500).map(|_| rng.bytes::<32>()));
+        let mut twisted = 0;
+        for u in edges {
+            let ours = PrivateKey::generate(&mut rng);
+            let want = ours.0.diffie_hellman(&x25519_dalek::PublicKey::from(u));
+            twisted += usize::from(MontgomeryPoint(u).to_edwards(0).is_none());
+            match ours.diffie_hellman(&PublicKey(u)) {
+                Ok(got) => assert_eq!(got.as_bytes(), want.as_bytes(), "{u:?}"),
+                Err(LowOrder) => assert!(!want.was_contributory(), "{u:?}"),
+            }
+        }
+        assert!((500..1100).contains(&twisted), "{twisted} of 1526");
     }
 
     #[test]

@@ -251,6 +251,7 @@ impl Clock {
 pub struct Tunnels {
     local: Hash,
     key: Arc<PrivateKey>,
+    public: PublicKey,
     rng: Rng,
     pools: BTreeMap<PoolId, pool::Pool>,
     /// By the id under which we receive.
@@ -295,6 +296,7 @@ impl Tunnels {
     pub fn new(config: TunnelConfig, key: Arc<PrivateKey>, mut rng: Rng) -> Self {
         Self {
             local: config.local,
+            public: key.public(),
             key,
             pools: BTreeMap::new(),
             inbound: BTreeMap::new(),

@@ -33,6 +33,7 @@ impl Tunnels {
                 self.transit.jobs += 1;
                 self.actions.push_back(TunnelAction::Job(BuildJob {
                     key: self.key.clone(),
+                    public: self.public,
                     from,
                     received: clock.now,
                     layout,

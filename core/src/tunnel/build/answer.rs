@@ -2,9 +2,9 @@
 
 use super::record::{self, NotOpened, ShortKeys};
 use crate::crypto::aead::TAG_LEN;
-use crate::crypto::aes::Aes256;
+use crate::crypto::aes::Encryptor;
 use crate::crypto::noise::SymmetricState;
-use crate::crypto::x25519::PrivateKey;
+use crate::crypto::x25519::{PrivateKey, PublicKey};
 use crate::time::{Instant, UnixTime};
 use crate::tunnel::layer::LayerKeys;
 use crate::tunnel::once::Once;
@@ -70,6 +70,7 @@ impl Layout {
 /// Closed CPU work: one Diffie-Hellman and one decryption. Pure, so it may run anywhere.
 pub struct BuildJob {
     pub(crate) key: Arc<PrivateKey>,
+    pub(crate) public: PublicKey,
     pub(crate) from: Option<Hash>,
     pub(crate) received: Instant,
     pub(crate) layout: Layout,
@@ -153,10 +154,9 @@ impl BuildJob {
     }
 
     fn open(mut self) -> Result<Opened, BadRequest> {
-        let public = self.key.public();
         let own = own_record(self.layout, self.slot, &mut self.body)?;
         // In place: what stays of the cleartext is padding of the reply, and the creator's own.
-        let (cleartext, state) = record::open_request(&self.key, &public, own)?;
+        let (cleartext, state) = record::open_request(&self.key, &self.public, own)?;
         let (request, secrets) = match self.layout {
             Layout::Short => {
                 let request = Request::decode_short(cleartext)?;
@@ -260,7 +260,7 @@ impl Opened {
                 (keys.layer, keys.garlic)
             }
             Secrets::Long(long, state) => {
-                let reply_key = Aes256::new(long.reply_key.as_bytes());
+                let reply_key = Encryptor::new(long.reply_key.as_bytes());
                 for (slot, record) in
                     long_records(self.layout, &mut self.body)?.iter_mut().enumerate()
                 {

@@ -4,7 +4,7 @@ use super::reply::{BadReply, codes};
 use super::request::{Asked, BadPath, Way, ask};
 use crate::crypto::Key32;
 use crate::crypto::aead;
-use crate::crypto::aes::Aes256;
+use crate::crypto::aes::Decryptor;
 use crate::crypto::x25519::{PrivateKey, PublicKey};
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
@@ -40,7 +40,8 @@ fn routers(n: usize, rng: &mut Rng) -> Vec<Router> {
 fn request_of(router: &Router, layout: Layout, mut body: Vec<u8>) -> Result<BuildJob, BadRequest> {
     let slot = find_own(layout, &router.hop.hash, &mut body)?;
     let key = router.key.clone();
-    Ok(BuildJob { key, from: None, received: Instant::ZERO, layout, slot, body })
+    let public = key.public();
+    Ok(BuildJob { key, public, from: None, received: Instant::ZERO, layout, slot, body })
 }
 
 fn answer(router: &Router, body: Vec<u8>, code: u8) -> Result<(Request, Answered), BadRequest> {
@@ -250,7 +251,7 @@ fn long_requests_of_old_senders_are_answered() {
             assert_eq!(out.len(), LONG_RECORD_LEN);
             records[slot] = out;
         }
-        Aes256::new(&[5; 32]).cbc_decrypt(&[7; 16], &mut records[0]);
+        Decryptor::new(&[5; 32]).cbc_decrypt(&[7; 16], &mut records[0]);
         let mut body: Vec<u8> = records.into_iter().flatten().collect();
         if layout == Layout::LongCounted {
             body.insert(0, count);
@@ -277,7 +278,7 @@ fn long_requests_of_old_senders_are_answered() {
             *aead::open(&key, 0, state.handshake_hash(), record).unwrap().last().unwrap()
         };
         assert_eq!(open(&states[1], &mut records[0]), REJECT);
-        Aes256::new(&[6; 32]).cbc_decrypt(&[8; 16], &mut records[2]);
+        Decryptor::new(&[6; 32]).cbc_decrypt(&[8; 16], &mut records[2]);
         assert_eq!(open(&states[0], &mut records[2]), ACCEPT);
     }
 }
