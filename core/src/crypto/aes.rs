@@ -8,27 +8,22 @@ use ::aes::{
 /// Bytes of a block and of an IV.
 pub const BLOCK_LEN: usize = 16;
 
-/// An expanded key for both directions. The schedule is wiped when dropped.
-pub struct Aes256 {
-    enc: Aes256Enc,
-    dec: Aes256Dec,
-}
+/// A key expanded to encrypt: 240 bytes, wiped when dropped.
+pub struct Encryptor(Aes256Enc);
 
-impl Aes256 {
+/// A key expanded to decrypt: 240 bytes, wiped when dropped.
+pub struct Decryptor(Aes256Dec);
+
+impl Encryptor {
     /// Expands `key`.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        Self { enc: Aes256Enc::new(key.into()), dec: Aes256Dec::new(key.into()) }
+        Self(Aes256Enc::new(key.into()))
     }
 
     /// ECB of one block.
     pub fn encrypt_block(&self, block: &mut [u8; BLOCK_LEN]) {
-        self.enc.encrypt_block(block.into());
-    }
-
-    /// ECB of one block, backwards.
-    pub fn decrypt_block(&self, block: &mut [u8; BLOCK_LEN]) {
-        self.dec.decrypt_block(block.into());
+        self.0.encrypt_block(block.into());
     }
 
     /// CBC over whole blocks, in place. A partial block at the end is left as it is.
@@ -59,6 +54,19 @@ impl Aes256 {
             }
         }
     }
+}
+
+impl Decryptor {
+    /// Expands `key`.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self(Aes256Dec::new(key.into()))
+    }
+
+    /// ECB of one block, backwards.
+    pub fn decrypt_block(&self, block: &mut [u8; BLOCK_LEN]) {
+        self.0.decrypt_block(block.into());
+    }
 
     /// CBC over whole blocks, in place. A partial block at the end is left as it is.
     pub fn cbc_decrypt(&self, iv: &[u8; BLOCK_LEN], buf: &mut [u8]) {
@@ -73,7 +81,7 @@ impl Aes256 {
                 *p = (*c).into();
             }
             if let Some(used) = plain.get_mut(..group.len()) {
-                self.dec.decrypt_blocks(used);
+                self.0.decrypt_blocks(used);
             }
             for (c, p) in group.iter_mut().zip(plain) {
                 let cipher = *c;
@@ -103,25 +111,24 @@ mod tests {
         let plain = HEX
             .decode(b"6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710")
             .unwrap();
-        let aes = Aes256::new(&key);
         let mut buf = plain.clone();
-        aes.cbc_encrypt(&iv, &mut buf);
+        Encryptor::new(&key).cbc_encrypt(&iv, &mut buf);
         assert_eq!(
             HEX.encode(&buf),
             "f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d39f23369a9d9bacfa530e26304231461b2eb05e2c39be9fcda6c19078c6a9d1b"
         );
-        aes.cbc_decrypt(&iv, &mut buf);
+        Decryptor::new(&key).cbc_decrypt(&iv, &mut buf);
         assert_eq!(buf, plain);
     }
 
     #[test]
     fn lanes_do_what_each_would_do_alone() {
-        let keys: [Aes256; 3] = core::array::from_fn(|i| Aes256::new(&[i as u8; 32]));
+        let keys: [Encryptor; 3] = core::array::from_fn(|i| Encryptor::new(&[i as u8; 32]));
         let plain: alloc::vec::Vec<u8> = (0..1008).map(|i| i as u8).collect();
         let mut bufs: [_; 3] = core::array::from_fn(|_| plain.clone());
         let ivs = [[1; 16], [2; 16], [2; 16]];
         let [a, b, c] = &mut bufs;
-        Aes256::cbc_encrypt_lanes([
+        Encryptor::cbc_encrypt_lanes([
             (&keys[0], &ivs[0], a),
             (&keys[1], &ivs[1], b),
             (&keys[2], &ivs[2], c),
@@ -135,13 +142,13 @@ mod tests {
 
     #[test]
     fn cbc_round_trips_at_every_number_of_blocks() {
-        let aes = Aes256::new(&[3; 32]);
+        let (encryptor, decryptor) = (Encryptor::new(&[3; 32]), Decryptor::new(&[3; 32]));
         for blocks in 0..20 {
             let plain: alloc::vec::Vec<u8> = (0..blocks * 16).map(|i| i as u8).collect();
             let mut buf = plain.clone();
-            aes.cbc_encrypt(&[5; 16], &mut buf);
+            encryptor.cbc_encrypt(&[5; 16], &mut buf);
             assert!(blocks == 0 || buf != plain);
-            aes.cbc_decrypt(&[5; 16], &mut buf);
+            decryptor.cbc_decrypt(&[5; 16], &mut buf);
             assert_eq!(buf, plain);
         }
     }

@@ -2,7 +2,7 @@
 //! (documentation `tunnels/implementation`, "Participant processing").
 
 use crate::crypto::Key32;
-use crate::crypto::aes::Aes256;
+use crate::crypto::aes::{Decryptor, Encryptor};
 use crate::wire::tunnel::{CELL_LEN, ID_LEN, IV_LEN};
 
 /// Cells that are encrypted together: enough for a pipeline, few enough for the registers.
@@ -16,16 +16,22 @@ pub(crate) struct LayerKeys {
     pub(crate) iv: Key32,
 }
 
-/// The two keys of a hop, expanded once.
+/// What a hop does, with its keys expanded once.
 pub(crate) struct Layer {
-    data: Aes256,
-    iv: Aes256,
+    data: Encryptor,
+    iv: Encryptor,
+}
+
+/// What undoes it, for the creator.
+pub(crate) struct Unlayer {
+    data: Decryptor,
+    iv: Decryptor,
 }
 
 impl Layer {
     /// Expands the keys.
     pub(crate) fn new(keys: &LayerKeys) -> Self {
-        Self { data: Aes256::new(keys.layer.as_bytes()), iv: Aes256::new(keys.iv.as_bytes()) }
+        Self { data: Encryptor::new(keys.layer.as_bytes()), iv: Encryptor::new(keys.iv.as_bytes()) }
     }
 
     /// What every hop does to a cell, in place. Bytes that are no cell stay as they are.
@@ -61,7 +67,7 @@ impl Layer {
                 layer.iv.encrypt_block(iv);
             }
         }
-        Aes256::cbc_encrypt_lanes(lanes.each_mut().map(|(layer, iv, data)| {
+        Encryptor::cbc_encrypt_lanes(lanes.each_mut().map(|(layer, iv, data)| {
             (&layer.data, iv.as_deref().unwrap_or(&[0; IV_LEN]), &mut **data)
         }));
         for (layer, iv, _) in &mut lanes {
@@ -70,8 +76,15 @@ impl Layer {
             }
         }
     }
+}
 
-    /// What undoes a hop: the creator does it before sending into an outbound tunnel and after
+impl Unlayer {
+    /// Expands the keys.
+    pub(crate) fn new(keys: &LayerKeys) -> Self {
+        Self { data: Decryptor::new(keys.layer.as_bytes()), iv: Decryptor::new(keys.iv.as_bytes()) }
+    }
+
+    /// Undoes a hop: the creator does it before sending into an outbound tunnel and after
     /// receiving from an inbound one.
     pub(crate) fn decrypt(&self, cell: &mut [u8]) {
         let Some((iv, data)) = parts(cell) else { return };
@@ -90,8 +103,12 @@ fn parts(cell: &mut [u8]) -> Option<(&mut [u8; IV_LEN], &mut [u8])> {
 mod tests {
     use super::*;
 
+    fn keys(n: u8) -> LayerKeys {
+        LayerKeys { layer: Key32::new([n; 32]), iv: Key32::new([n + 100; 32]) }
+    }
+
     fn layer(n: u8) -> Layer {
-        Layer::new(&LayerKeys { layer: Key32::new([n; 32]), iv: Key32::new([n + 100; 32]) })
+        Layer::new(&keys(n))
     }
 
     #[test]
@@ -99,8 +116,8 @@ mod tests {
         let plain: [u8; CELL_LEN] = core::array::from_fn(|i| i as u8);
         let hops = [layer(1), layer(2), layer(3)];
         let mut cell = plain;
-        for hop in hops.iter().rev() {
-            hop.decrypt(&mut cell);
+        for n in [3, 2, 1] {
+            Unlayer::new(&keys(n)).decrypt(&mut cell);
         }
         for hop in &hops {
             let before = cell;
@@ -130,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_iv_is_encrypted_before_and_after_the_data() {
-        let (data, iv) = (Aes256::new(&[1; 32]), Aes256::new(&[101; 32]));
+        let (data, iv) = (Encryptor::new(&[1; 32]), Encryptor::new(&[101; 32]));
         let mut cell = [7; CELL_LEN];
         layer(1).encrypt(&mut cell);
         let mut want_iv = [7; 16];

@@ -4,7 +4,7 @@ use super::build::request::AskedHop;
 use super::endpoint::Endpoint;
 use super::fragment::Caps;
 use super::gateway::Gateway;
-use super::layer::Layer;
+use super::layer::Unlayer;
 use super::verdict::{Evidence, Loss, Sign};
 use super::{Direction, PoolId};
 use crate::rng::Rng;
@@ -246,7 +246,7 @@ pub(crate) struct Outbound {
     pub(crate) heard: Option<Instant>,
     pub(crate) confirmations: Confirmations,
     /// Last hop first, which is the order of undoing.
-    layers: Vec<Layer>,
+    layers: Vec<Unlayer>,
 }
 
 impl Outbound {
@@ -300,7 +300,7 @@ pub(crate) struct Inbound {
     pub(crate) heard: Option<Instant>,
     /// Only a return path for replies to our first builds: no lease, no test.
     pub(crate) hidden: bool,
-    layers: Vec<Layer>,
+    layers: Vec<Unlayer>,
 }
 
 impl Inbound {
@@ -337,8 +337,8 @@ impl Inbound {
     }
 }
 
-fn layers(asked: &[AskedHop]) -> Vec<Layer> {
-    asked.iter().rev().map(|h| Layer::new(&h.keys.layer)).collect()
+fn layers(asked: &[AskedHop]) -> Vec<Unlayer> {
+    asked.iter().rev().map(|h| Unlayer::new(&h.keys.layer)).collect()
 }
 
 #[cfg(test)]

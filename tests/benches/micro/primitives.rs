@@ -59,14 +59,25 @@ pub(crate) fn add(bench: &mut Bench) {
     bench.add("hkdf to 64", 0, || || kdf::hkdf2(&[1; 32], &[2; 32], b"info"));
     bench.add("siphash 8", 8, || || siphash::siphash24(1, 2, &[0; 8]));
     bench.add("aes cbc encrypt 1008", 1008, || {
-        let (key, mut buf) = (aes::Aes256::new(&[7; 32]), vec![0; 1008]);
+        let (key, mut buf) = (aes::Encryptor::new(&[7; 32]), vec![0; 1008]);
         move || key.cbc_encrypt(&[0; 16], &mut buf)
     });
+    bench.add("aes cbc encrypt 1008, 8 lanes", 8 * 1008, || {
+        let keys: [_; 8] = std::array::from_fn(|n| aes::Encryptor::new(&[n as u8; 32]));
+        let mut bufs = [[0; 1008]; 8];
+        move || {
+            let mut lanes = keys.iter().zip(&mut bufs);
+            aes::Encryptor::cbc_encrypt_lanes(std::array::from_fn::<_, 8, _>(|_| {
+                let (key, buf) = lanes.next().unwrap();
+                (key, &[0; 16], &mut buf[..])
+            }));
+        }
+    });
     bench.add("aes cbc decrypt 1008", 1008, || {
-        let (key, mut buf) = (aes::Aes256::new(&[7; 32]), vec![0; 1008]);
+        let (key, mut buf) = (aes::Decryptor::new(&[7; 32]), vec![0; 1008]);
         move || key.cbc_decrypt(&[0; 16], &mut buf)
     });
-    bench.add("aes key set-up", 0, || || aes::Aes256::new(&[7; 32]));
+    bench.add("aes key set-up", 0, || || aes::Encryptor::new(&[7; 32]));
     bench.add("chacha20 218", 218, || {
         let mut buf = vec![0; 218];
         move || chacha20::apply(&KEY, &[0; 12], &mut buf)

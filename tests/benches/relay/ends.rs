@@ -343,7 +343,10 @@ impl<'a> Source<'a> {
                 return;
             }
         }
-        panic!("pool {id:?} is not filled: {:?}", self.tunnels.pool_stats(self.ends.clock.now(), id));
+        panic!(
+            "pool {id:?} is not filled: {:?}",
+            self.tunnels.pool_stats(self.ends.clock.now(), id)
+        );
     }
 
     fn drain(&mut self) {

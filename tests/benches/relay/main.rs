@@ -36,8 +36,18 @@ struct Load {
 }
 
 const LOADS: [Load; 5] = [
-    Load { name: "3.4 MB/s, 1 cell a frame", tunnels: 3, rate: Some(3_400_000), frames: Frames::Single },
-    Load { name: "11 MB/s, 1 cell a frame", tunnels: 3, rate: Some(11_000_000), frames: Frames::Single },
+    Load {
+        name: "3.4 MB/s, 1 cell a frame",
+        tunnels: 3,
+        rate: Some(3_400_000),
+        frames: Frames::Single,
+    },
+    Load {
+        name: "11 MB/s, 1 cell a frame",
+        tunnels: 3,
+        rate: Some(11_000_000),
+        frames: Frames::Single,
+    },
     Load { name: "all it takes, 1 cell a frame", tunnels: 8, rate: None, frames: Frames::Single },
     Load { name: "all it takes, 1 tunnel", tunnels: 1, rate: None, frames: Frames::Full },
     Load { name: "all it takes, 8 tunnels", tunnels: 8, rate: None, frames: Frames::Full },

@@ -2,7 +2,7 @@
 //! (specification `tunnel-creation-ecies`, "Request Record Keys" and "Short Record").
 
 use crate::crypto::aead::{self, BadTag, TAG_LEN};
-use crate::crypto::aes::Aes256;
+use crate::crypto::aes::Encryptor;
 use crate::crypto::kdf::hkdf2;
 use crate::crypto::noise::{Protocol, SymmetricState};
 use crate::crypto::x25519::{LowOrder, PrivateKey, PublicKey};
@@ -139,6 +139,6 @@ pub(crate) fn seal_long_reply(state: &SymmetricState, record: &mut [u8]) {
 }
 
 /// What a hop does to the other long records.
-pub(crate) fn mask_long(reply: &Aes256, iv: &[u8; 16], record: &mut [u8]) {
+pub(crate) fn mask_long(reply: &Encryptor, iv: &[u8; 16], record: &mut [u8]) {
     reply.cbc_encrypt(iv, record);
 }

@@ -12,7 +12,7 @@ pub(super) mod initiator;
 pub(super) mod responder;
 
 use super::frame::{Opener, Sealer};
-use crate::crypto::aes::{Aes256, BLOCK_LEN};
+use crate::crypto::aes::{BLOCK_LEN, Decryptor, Encryptor};
 use crate::rng::Rng;
 use crate::time::UnixTime;
 use crate::wire::codec::DecodeError;
@@ -131,25 +131,27 @@ impl HandshakeError {
 
 /// The AES layer over both ephemeral keys: one CBC stream under the responder's hash.
 struct Obfuscation {
-    aes: Aes256,
+    encryptor: Encryptor,
+    decryptor: Decryptor,
     iv: [u8; BLOCK_LEN],
 }
 
 impl Obfuscation {
     fn new(responder: &Hash, iv: &[u8; BLOCK_LEN]) -> Self {
-        Self { aes: Aes256::new(responder.as_bytes()), iv: *iv }
+        let key = responder.as_bytes();
+        Self { encryptor: Encryptor::new(key), decryptor: Decryptor::new(key), iv: *iv }
     }
 
     fn hide(&mut self, key: &[u8; 32]) -> [u8; 32] {
         let mut hidden = *key;
-        self.aes.cbc_encrypt(&self.iv, &mut hidden);
+        self.encryptor.cbc_encrypt(&self.iv, &mut hidden);
         self.advance(&hidden);
         hidden
     }
 
     fn reveal(&mut self, hidden: &[u8; 32]) -> [u8; 32] {
         let mut key = *hidden;
-        self.aes.cbc_decrypt(&self.iv, &mut key);
+        self.decryptor.cbc_decrypt(&self.iv, &mut key);
         self.advance(hidden);
         key
     }

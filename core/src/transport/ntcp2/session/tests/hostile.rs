@@ -1,7 +1,7 @@
 //! Probers, replays, damaged and made-up bytes.
 
 use super::fixture::{End, NET, Pair, Router, START, message};
-use crate::crypto::aes::Aes256;
+use crate::crypto::aes::Encryptor;
 use crate::crypto::noise::{Protocol, SymmetricState};
 use crate::crypto::x25519::PrivateKey;
 use crate::rng::{Rng, Seed};
@@ -27,7 +27,7 @@ fn request_with(bob: &Router, options: RequestOptions, flip: u8) -> Vec<u8> {
     x[31] ^= flip;
     noise.mix_hash(&x);
     noise.mix_key(&ephemeral.diffie_hellman(bob.local.static_public()).unwrap());
-    Aes256::new(bob.local.hash().as_bytes()).cbc_encrypt(bob.local.iv(), &mut x);
+    Encryptor::new(bob.local.hash().as_bytes()).cbc_encrypt(bob.local.iv(), &mut x);
     let mut out = x.to_vec();
     options.encode(&mut out);
     noise.encrypt_and_hash(&mut out, 32);
@@ -120,7 +120,7 @@ fn ephemeral_keys_that_no_honest_peer_sends_are_refused() {
     let top_bit = request_with(&bob, options(), 0x80);
     probed(&mut End::new(bob.accept(1)), &top_bit, HandshakeError::EphemeralKey);
     let mut zero = [0; 32];
-    Aes256::new(bob.local.hash().as_bytes()).cbc_encrypt(bob.local.iv(), &mut zero);
+    Encryptor::new(bob.local.hash().as_bytes()).cbc_encrypt(bob.local.iv(), &mut zero);
     let zero = [zero, [1; 32]].concat();
     probed(&mut End::new(bob.accept(1)), &zero, HandshakeError::EphemeralKey);
 }
