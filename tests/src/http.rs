@@ -145,17 +145,25 @@ pub fn request(
 
 /// `GET url` again and again until it is answered with 200, for at most `limit`.
 pub fn get_until(proxy: SocketAddr, url: &str, limit: Duration) -> Answer {
+    match try_until(proxy, url, limit) {
+        Ok(answer) => answer,
+        Err(last) => panic!("{url} through {proxy} failed for {limit:?}: {last}"),
+    }
+}
+
+/// The same; an error is what came last.
+pub fn try_until(proxy: SocketAddr, url: &str, limit: Duration) -> Result<Answer, String> {
     let start = Instant::now();
     let mut last = String::new();
     while start.elapsed() < limit {
         match request(proxy, "GET", url, &[], Duration::from_secs(60)) {
-            Ok(a) if a.status == 200 => return a,
+            Ok(a) if a.status == 200 => return Ok(a),
             Ok(a) => last = format!("status {}", a.status),
             Err(e) => last = e.to_string(),
         }
         std::thread::park_timeout(Duration::from_millis(300));
     }
-    panic!("{url} through {proxy} failed for {limit:?}: {last}");
+    Err(last)
 }
 
 /// Lower-case hexadecimal.

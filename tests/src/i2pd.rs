@@ -1,5 +1,6 @@
 //! A small network of real i2pd routers inside the caller's namespace.
 
+use crate::http;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -120,6 +121,35 @@ impl Network {
             let bytes = fs::read(&keys).ok().filter(|b| b.len() > 400)?;
             Some(b32_of_destination(&bytes))
         })
+    }
+
+    /// Fetches a little from the site on router `i` through `proxy` until that works, for at most
+    /// `limit`.
+    ///
+    /// i2pd 2.45.1 publishes a lease set when an inbound tunnel is built. When no outbound tunnel is
+    /// there at that moment, the attempt is lost and none follows until the next inbound tunnel: if
+    /// all three were faster, as happens once in some fifty starts, in ten minutes. Its log tells,
+    /// and then it is started again.
+    pub fn reach_site(&mut self, i: usize, proxy: SocketAddr, limit: Duration) {
+        let url = format!("http://{}/10", self.site(i));
+        let start = Instant::now();
+        loop {
+            let left = limit.saturating_sub(start.elapsed());
+            let Err(last) = http::try_until(proxy, &url, left.min(Duration::from_secs(60))) else {
+                return;
+            };
+            let log = fs::read_to_string(self.routers[i].dir.join("i2pd.log")).unwrap_or_default();
+            let lost = log.matches("Can't publish LeaseSet. Destination is not ready").count();
+            assert!(
+                start.elapsed() < limit,
+                "{url} through {proxy} failed for {limit:?}: {last}; lost attempts to publish: {lost}"
+            );
+            eprintln!("{url}: {last}; i2pd lost {lost} attempts to publish its lease set");
+            if lost > 0 {
+                let _ = fs::remove_file(self.routers[i].dir.join("i2pd.log"));
+                self.restart(i);
+            }
+        }
     }
 
     /// The process id of router `i`.

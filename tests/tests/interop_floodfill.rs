@@ -60,7 +60,7 @@ fn i2pd_and_ramson_find_each_other_at_ramson_floodfills() {
             })
             .collect();
         let tunnels = [(1, Tunnel::Site(site)), (2, Tunnel::Proxy(THEIR_PROXY.port()))];
-        let network = Network::start(name, EACH, 0, &tunnels, &infos);
+        let mut network = Network::start(name, EACH, 0, &tunnels, &infos);
         let net_db = network.net_db();
         let nodes: Vec<Node> = (0..EACH)
             .map(|i| Node::start(EXE, &data(i), &config(i, Some(&net_db), site)))
@@ -72,6 +72,7 @@ fn i2pd_and_ramson_find_each_other_at_ramson_floodfills() {
             Some(services.iter().find(|s| s["name"] == "site")?["b32"].as_str()?.to_owned())
         });
         let their_site = network.site(1);
+        network.reach_site(1, OUR_PROXY, long);
         for host in [&our_site, &their_site] {
             for proxy in [OUR_PROXY, THEIR_PROXY] {
                 get_until(proxy, &format!("http://{host}/10"), long);

@@ -58,7 +58,7 @@ fn ramson_browses_and_hosts_among_i2pd_routers() {
         let long = Duration::from_secs(240);
 
         let site = network.site(5);
-        get_until(proxy, &format!("http://{site}/10"), long);
+        network.reach_site(5, proxy, long);
         let a = get_until(proxy, &format!("http://{site}/3000000"), long);
         assert_eq!(a.body.len(), 3_000_000, "{:?}", a.head);
         assert_eq!(hex(&Sha256::digest(&a.body)), hex(&Sha256::digest(content(3_000_000))));
