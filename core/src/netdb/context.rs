@@ -28,7 +28,7 @@ const MAX_LEASE_AHEAD: Duration = Duration::from_secs(16 * 60);
 /// A set of lease sets may last longer: 65,535 seconds and a little.
 const MAX_META_AHEAD: Duration = Duration::from_secs(18 * 3600 + 15 * 60 + 16 * 60);
 /// This many failures in [`FAILURES_COUNT`], and the next lookup is answered at once.
-const FAILURES_CACHED_AFTER: u8 = 3;
+const FAILURES_CACHED_AFTER: u8 = 4;
 const FAILURES_COUNT: Duration = Duration::from_secs(120);
 /// How long it is answered at once: short, since a site that just started is looked for in vain at
 /// first, and whoever wants it tries again.
@@ -352,7 +352,7 @@ mod tests {
     fn a_key_that_keeps_failing_is_answered_at_once_for_a_while() {
         let mut ctx = ContextState::new();
         let key = Hash([1; 32]);
-        for n in 0..2 {
+        for n in 0..3 {
             ctx.note_failed(at(n * 1000), key);
             assert!(!ctx.failed_lately(at(n * 1000), &key));
         }

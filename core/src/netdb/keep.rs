@@ -136,6 +136,18 @@ impl NetDb {
         self.drive_publication(now, unix, key);
     }
 
+    /// A context has tunnels in both directions: what could not be stored for want of one is stored
+    /// now.
+    pub fn handle_tunnels(&mut self, now: Instant, unix: UnixTime, ctx: Context) {
+        let keys: Vec<_> = self.publications.keys().filter(|(c, _)| *c == ctx).copied().collect();
+        for key in keys {
+            if let Some(publication) = self.publications.get_mut(&key) {
+                publication.handle_tunnels(now);
+                self.drive_publication(now, unix, key);
+            }
+        }
+    }
+
     /// A router could not be dialled: our RouterInfo did not leave for it.
     pub(super) fn stores_unreachable(&mut self, now: Instant, unix: UnixTime, router: Hash) {
         let lost: Vec<u32> = self

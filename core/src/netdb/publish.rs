@@ -23,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_secs(160);
 /// The wait while no floodfill is known at all.
 const NO_FLOODFILL_PAUSE: Duration = Duration::from_secs(5);
-/// The wait for a tunnel.
+/// The wait for a tunnel, if nobody tells us of one.
 const NO_TUNNEL_PAUSE: Duration = Duration::from_secs(1);
 /// When nobody answered the question whether the entry is there, it is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
@@ -119,6 +119,8 @@ struct Leg {
     tried: Vec<Hash>,
     pauses: u32,
     silent: u32,
+    /// It is due, but for a tunnel.
+    tunnelless: bool,
     /// Confirmations wanted.
     copies: u32,
 }
@@ -221,6 +223,7 @@ impl Publication {
         self.tokens.push(Token { token, place, floodfill, sent: now });
         if let Some(leg) = self.leg(place) {
             leg.tried.push(floodfill);
+            leg.tunnelless = false;
             leg.state = State::Storing { due: now + timeout };
         }
         dropped
@@ -249,7 +252,19 @@ impl Publication {
                 Unsent::NoTunnel => {
                     leg.tried.retain(|tried| *tried != floodfill);
                     leg.state = State::Due { at: now + NO_TUNNEL_PAUSE };
+                    leg.tunnelless = true;
                 }
+            }
+        }
+    }
+
+    /// There are tunnels: who waits for one need not any more.
+    pub(crate) fn handle_tunnels(&mut self, now: Instant) {
+        for leg in &mut self.legs {
+            if let State::Due { at } = &mut leg.state
+                && core::mem::take(&mut leg.tunnelless)
+            {
+                *at = now.min(*at);
             }
         }
     }
@@ -427,7 +442,15 @@ impl Leg {
             Place::Today | Place::Tomorrow => 1,
             Place::Beyond => 2,
         };
-        Self { place, state: State::Due { at }, tried: Vec::new(), pauses: 0, silent: 0, copies }
+        Self {
+            place,
+            state: State::Due { at },
+            tried: Vec::new(),
+            pauses: 0,
+            silent: 0,
+            tunnelless: false,
+            copies,
+        }
     }
 
     fn attempt_failed(&mut self, now: Instant, attempts: usize) {

@@ -4,7 +4,7 @@ use super::Router;
 use super::job::Job;
 use super::output::Action;
 use crate::config::{self, Config};
-use crate::netdb::profile;
+use crate::netdb::{Context, profile};
 use crate::time::{Instant, UnixTime};
 use crate::transport::ntcp2;
 use crate::tunnel::select::{self, Candidate, Group, PathRequest};
@@ -81,6 +81,9 @@ impl Router {
                 if pool != PoolId::EXPLORATORY {
                     let leases = self.tunnels.inbound_leases(now, unix, pool);
                     let outbound = self.tunnels.ranked_outbound(now, pool);
+                    if !leases.is_empty() && !outbound.is_empty() {
+                        self.netdb.handle_tunnels(now, unix, Context(pool.0));
+                    }
                     self.apps.handle_tunnels(now, unix, pool, leases, outbound);
                 }
             }

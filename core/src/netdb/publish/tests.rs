@@ -137,6 +137,19 @@ fn without_tunnels_a_store_waits_for_one_and_uses_nobody_up() {
 }
 
 #[test]
+fn a_tunnel_ends_the_wait_for_one_and_no_other_wait() {
+    let mut p = publication(UNIX);
+    p.sent(at(0), Place::Today, A, 1, TIMEOUT);
+    p.handle_unsent(at(0), 1, Unsent::NoTunnel);
+    p.handle_tunnels(at(20));
+    assert_eq!(p.poll_step(at(20)), store(Place::Today, &[]));
+    p.no_floodfill(at(20), Place::Today);
+    let due = p.poll_timeout();
+    p.handle_tunnels(at(40));
+    assert_eq!((p.poll_step(at(40)), p.poll_timeout()), (None, due));
+}
+
+#[test]
 fn versions_keep_their_distance_unless_the_last_one_never_arrived() {
     let newer = || StoreEntry::LeaseSet(lease_set(1, UNIX + Duration::from_secs(5)));
     let mut p = publication(UNIX);

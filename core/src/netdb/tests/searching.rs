@@ -48,11 +48,11 @@ fn lookups_survive_loss_and_dead_floodfills() {
 }
 
 #[test]
-fn a_missing_entry_is_reported_soon_and_remembered_after_three_times() {
+fn a_missing_entry_is_reported_soon_and_remembered_after_four_times() {
     let mut world = World::new(1, 30);
     let node = world.add_node(1, 30);
     let key = Hash([9; 32]);
-    for _ in 0..3 {
+    for _ in 0..4 {
         let start = world.now;
         assert_eq!(world.find_lease_set(node, CLIENT, key), Err(LookupFailure::NotStored));
         assert!(world.now.saturating_since(start) < Duration::from_secs(6));

@@ -11,7 +11,10 @@ use core::time::Duration;
 pub(super) const TUNNEL_PATIENCE: Duration = Duration::from_secs(20);
 /// How long after the first failure the search is repeated.
 pub(super) const SEARCH_PATIENCE: Duration = Duration::from_secs(10);
-/// How long after a failure the search begins again.
+/// How long after the first failure the search begins again: who looks for a service that was
+/// started with it, or a moment before, is often a moment too early.
+pub(super) const SHORT_PAUSE: Duration = Duration::from_millis(300);
+/// The same after each other failure.
 pub(super) const SEARCH_PAUSE: Duration = Duration::from_secs(2);
 /// A stream is not opened to a destination that was not found by then.
 pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(45);
@@ -66,8 +69,9 @@ impl Search {
 
     /// It was not found. True when it is worth another try, in a moment.
     pub(super) fn fail(&mut self, now: Instant) -> bool {
+        let pause = if self.failed.is_none() { SHORT_PAUSE } else { SEARCH_PAUSE };
         let first = *self.failed.get_or_insert(now);
-        let again = now + SEARCH_PAUSE;
+        let again = now + pause;
         self.state = State::Paused(again);
         again < first + SEARCH_PATIENCE
     }

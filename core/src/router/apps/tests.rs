@@ -189,10 +189,10 @@ fn a_destination_that_is_not_found_is_looked_for_again() {
         apps.settle(now, UNIX);
     };
     assert_eq!(lookups(&mut apps), 1);
-    for _ in 0..3 {
+    for pause in [search::SHORT_PAUSE, search::SEARCH_PAUSE, search::SEARCH_PAUSE] {
         fail(&mut apps, now);
         assert!(lookups(&mut apps) == 0 && apps.conns.contains_key(&conn));
-        now = now + search::SEARCH_PAUSE;
+        now = now + pause;
         apps.handle_timeout(now, UNIX);
         apps.settle(now, UNIX);
         assert_eq!(lookups(&mut apps), 1);
