@@ -15,4 +15,5 @@ pub mod i2pd;
 pub mod namespace;
 pub mod node;
 pub mod program;
+pub mod testnet;
 pub mod world;
