@@ -8,12 +8,11 @@
     reason = "a test fails by panicking, and says when it does not run"
 )]
 
-use ramson_tests::program::Folder;
+use ramson_tests::program::{Folder, wait_for};
 use ramson_tests::testnet::{LONG, Testnet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 const EXE: &str = env!("CARGO_BIN_EXE_ramson-under-test");
 const WIDTH: usize = 900;
@@ -106,14 +105,7 @@ struct Running(Child);
 
 impl Running {
     fn wait(mut self) -> Option<i32> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(start.elapsed() < LONG, "the browser does not end");
-            std::thread::park_timeout(std::time::Duration::from_millis(20));
-        }
+        wait_for(LONG, "the browser's end", || self.0.try_wait().unwrap()).code()
     }
 }
 
@@ -126,7 +118,7 @@ impl Drop for Running {
 
 /// Rows of a PNG (ISO/IEC 15948) that are not of one colour.
 fn inked_rows(png: &[u8]) -> usize {
-    let rest = png.strip_prefix(b"\x89PNG\r\n\x1a\n").expect("a PNG");
+    let rest = png.strip_prefix(b"\x89PNG\r\n\x1a\n").unwrap();
     let (mut at, mut compressed, mut bytes_per_pixel) = (0, Vec::new(), 0);
     while let Some(head) = rest.get(at..at + 8) {
         let len = u32::from_be_bytes(head[..4].try_into().unwrap()) as usize;

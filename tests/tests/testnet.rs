@@ -1,5 +1,4 @@
 //! `ramson testnet` as a process: what it says, what it leaves behind, and how it ends.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use ramson_tests::http::get_until;
 use ramson_tests::testnet::{LONG, Testnet};

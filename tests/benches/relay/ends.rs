@@ -78,10 +78,10 @@ impl Identified {
         };
         let local = Local::new(identity.hash(), static_key, rng.bytes(), i2pd::NET_ID);
         let mut options = Mapping::new();
-        options.insert("s", &*base64::encode(&local.static_public().0)).unwrap();
+        options.insert("s", &base64::encode(&local.static_public().0)).unwrap();
         options.insert("v", "2").unwrap();
         if let Some(address) = listens {
-            options.insert("i", &*base64::encode(local.iv())).unwrap();
+            options.insert("i", &base64::encode(local.iv())).unwrap();
             options.insert("host", &address.ip().to_string()).unwrap();
             options.insert("port", &address.port().to_string()).unwrap();
         } else {
@@ -207,7 +207,10 @@ impl Sink {
                         cells += 1;
                     }
                     SessionEvent::Message(m) => self.receive(session.peer(), m),
-                    _ => {}
+                    SessionEvent::Established { .. }
+                    | SessionEvent::RouterInfo { .. }
+                    | SessionEvent::Skew(_)
+                    | SessionEvent::Closed(_) => {}
                 }
             }
             self.shared.received.fetch_add(cells, Ordering::Relaxed);

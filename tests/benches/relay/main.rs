@@ -11,6 +11,7 @@
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::cast_precision_loss,
+    clippy::wildcard_enum_match_arm,
     reason = "a bench fails by panicking, prints, and measures time"
 )]
 
