@@ -1,0 +1,295 @@
+//! The routers of a scenario, and how they come to know each other.
+
+use super::end::{End, Socket};
+use super::node::{Kind, Node, Plan};
+use super::scenario::{Action, Scenario, Serves, Service};
+use super::serve::{Report, serve};
+use crate::program::Folder;
+use ramson_core::config::{Client, Config, Floodfill, HttpProxy, Server, ServerKind};
+use ramson_core::keys::DestinationKeys;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+/// Not the public network, which has 2.
+const NETWORK_ID: u8 = 99;
+/// Bytes per second: the machine is the limit.
+const BANDWIDTH: u64 = 1 << 30;
+/// How long all routers may take to have their first tunnels.
+const READY: Duration = Duration::from_secs(60);
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Below the ports that systems give to outgoing connections, so that a port which is free now is
+/// free when its router starts again.
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u16 = 18_000;
+
+/// Which runtime each router has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// How it is called in messages.
+    pub name: &'static str,
+    /// The kinds of the routers, in turn.
+    pub kinds: &'static [Kind],
+}
+
+/// Who a router is, and its services are.
+type Identity = BTreeMap<String, String>;
+
+/// A network that runs.
+pub(super) struct Network {
+    // Ended first, so that nobody writes into a folder that is removed.
+    nodes: Vec<Option<Node>>,
+    kinds: Vec<Kind>,
+    pub(super) plans: Vec<Plan>,
+    known: Vec<Identity>,
+    pub(super) reports: BTreeMap<String, UnboundedReceiver<Report>>,
+    exe: String,
+    _folder: Folder,
+}
+
+impl Network {
+    /// Starts all and waits for their tunnels.
+    pub(super) async fn start(exe: &str, scenario: &Scenario, mix: &Mix) -> Self {
+        let name: String = format!("agree-{}-{}", scenario.name, mix.name)
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
+        let folder = Folder::new(&name);
+        let kinds: Vec<Kind> = mix.kinds.iter().cycle().take(scenario.routers).copied().collect();
+        let (plans, reports) = plans(scenario, folder.path()).await;
+        let nodes = (0..scenario.routers).map(|_| None).collect();
+        let exe = exe.to_owned();
+        let known = Vec::new();
+        let mut network = Self { nodes, kinds, plans, known, reports, exe, _folder: folder };
+        network.meet(scenario).await;
+        network
+    }
+
+    /// The first start makes keys and RouterInfos, with the second one all know all.
+    async fn meet(&mut self, scenario: &Scenario) {
+        self.start_all().await;
+        let first = self._folder.join("first");
+        std::fs::create_dir(&first).unwrap();
+        let mut stops = JoinSet::new();
+        for (node, plan) in self.nodes.iter_mut().zip(&self.plans) {
+            let node = node.take().unwrap();
+            self.known.push(node.identity(plan).await);
+            stops.spawn(node.stop());
+        }
+        for stopped in stops.join_all().await {
+            assert_eq!(stopped, "stopped", "the first start");
+        }
+        let mut hosts = String::new();
+        for (i, plan) in self.plans.iter().enumerate() {
+            let info = first.join(format!("routerInfo-{i}.dat"));
+            std::fs::copy(plan.data.join("router.info"), info).unwrap();
+            for (name, ..) in &plan.services {
+                let keys = std::fs::read(plan.data.join(format!("keys/{name}.dat"))).unwrap();
+                let identity = DestinationKeys::decode(&keys).unwrap().identity;
+                hosts.push_str(&format!("{name}.i2p={}\n", identity.to_base64()));
+            }
+        }
+        let targets = clients(scenario);
+        for router in 0..self.plans.len() {
+            std::fs::write(self.plans[router].data.join("hosts.txt"), &hosts).unwrap();
+            let mut found = Vec::new();
+            for (n, to) in targets.iter().filter(|(r, _)| *r == router).map(|(_, to)| to).enumerate()
+            {
+                found.push((format!("to-{n}"), to.clone(), self.address(to)));
+            }
+            let plan = &mut self.plans[router];
+            plan.reseed = Some(first.clone());
+            for (name, to, address) in found {
+                let listen = free(LOCALHOST);
+                let mut client = Client::new(&name, listen, &address);
+                client.tunnels = plan.config.client;
+                plan.config.clients.push(client);
+                plan.clients.insert(to, listen);
+            }
+            if scenario.steps.iter().any(|step| fetches(&step.action) == Some(router)) {
+                let mut proxy = HttpProxy::new(free(LOCALHOST));
+                proxy.tunnels = plan.config.client;
+                plan.config.http_proxy = Some(proxy);
+            }
+        }
+        self.start_all().await;
+        for router in 0..self.plans.len() {
+            assert!(self.wait_for_tunnels(router, READY).await, "router {router} has no tunnels");
+        }
+    }
+
+    async fn start_all(&mut self) {
+        let mut starts = JoinSet::new();
+        for (i, (kind, plan)) in self.kinds.iter().zip(&self.plans).enumerate() {
+            let (kind, exe, plan) = (*kind, self.exe.clone(), plan.clone());
+            starts.spawn(async move { (i, Node::start(kind, &exe, &plan).await) });
+        }
+        for (i, node) in starts.join_all().await {
+            self.nodes[i] = Some(node.unwrap_or_else(|e| panic!("router {i}: {e}")));
+        }
+    }
+
+    /// A router that runs.
+    pub(super) fn node(&self, router: usize) -> &Node {
+        self.nodes[router].as_ref().unwrap()
+    }
+
+    pub(super) fn is_down(&self, router: usize) -> bool {
+        self.nodes[router].is_none()
+    }
+
+    /// How programs call a service or a host.
+    pub(super) fn address(&self, to: &str) -> String {
+        let service = self.known.iter().find_map(|identity| identity.get(to));
+        service.cloned().unwrap_or(to.into())
+    }
+
+    pub(super) async fn wait_for_tunnels(&self, router: usize, limit: Duration) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            if self.node(router).has_tunnels().await {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    }
+
+    pub(super) async fn stop(&mut self, router: usize) -> String {
+        self.nodes[router].take().unwrap().stop().await
+    }
+
+    pub(super) async fn kill(&mut self, router: usize) {
+        self.nodes[router].take().unwrap().kill(&self.plans[router]).await;
+    }
+
+    /// Starts a router again, and sees whether it is who it was.
+    pub(super) async fn start_again(&mut self, router: usize, elsewhere: bool) -> String {
+        if elsewhere {
+            self.kinds[router] = self.kinds[router].other();
+        }
+        let plan = &self.plans[router];
+        let node = match Node::start(self.kinds[router], &self.exe, plan).await {
+            Ok(node) => node,
+            Err(e) => return e,
+        };
+        let identity = node.identity(plan).await;
+        self.nodes[router] = Some(node);
+        let known = &self.known[router];
+        let other = |name: &&String| known.get(*name) != identity.get(*name);
+        match known.keys().find(other) {
+            Some(name) => format!("{name} is somebody else"),
+            None => "same".into(),
+        }
+    }
+
+    /// Ends all that run; what went wrong with that.
+    pub(super) async fn end(mut self) -> Vec<String> {
+        let mut stops = JoinSet::new();
+        for node in self.nodes.iter_mut().filter_map(Option::take) {
+            stops.spawn(node.stop());
+        }
+        stops.join_all().await.into_iter().filter(|stopped| stopped != "stopped").collect()
+    }
+}
+
+/// A router each, and what their services will say.
+async fn plans(
+    scenario: &Scenario,
+    folder: &Path,
+) -> (Vec<Plan>, BTreeMap<String, UnboundedReceiver<Report>>) {
+    let mut plans: Vec<Plan> = (0..scenario.routers)
+        .map(|router| Plan {
+            data: folder.join(format!("router-{router}")),
+            config: config(scenario, router),
+            reseed: None,
+            services: Vec::new(),
+            clients: BTreeMap::new(),
+        })
+        .collect();
+    let mut reports = BTreeMap::new();
+    for Service { name, router, serves } in &scenario.services {
+        let (report, heard) = unbounded_channel();
+        reports.insert(name.clone(), heard);
+        let plan = &mut plans[*router];
+        let mut server = Server::new(name, target(*serves, report.clone()).await);
+        server.tunnels = plan.config.client;
+        if matches!(serves, Serves::Http(_)) {
+            server.kind = ServerKind::Http;
+        }
+        plan.config.servers.push(server);
+        plan.services.push((name.clone(), *serves, report));
+    }
+    (plans, reports)
+}
+
+/// The program behind a server tunnel.
+async fn target(serves: Serves, reports: UnboundedSender<Report>) -> SocketAddr {
+    if serves == Serves::Refuse {
+        return free(LOCALHOST);
+    }
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            tokio::spawn(serve(serves, End::new(Socket::Tcp(tcp)), reports.clone()));
+        }
+    });
+    address
+}
+
+fn config(scenario: &Scenario, router: usize) -> Config {
+    let ip = IpAddr::V4(Ipv4Addr::new(127, 1 + u8::try_from(router).unwrap(), 0, 1));
+    let mut config = Config::default();
+    config.network.id = NETWORK_ID;
+    config.network.allow_local = true;
+    config.ntcp2.host = Some(ip);
+    config.ntcp2.bind = Some(ip);
+    config.ntcp2.port = Some(free(ip).port());
+    let floodfill = router >= scenario.routers - scenario.floodfills;
+    config.netdb.floodfill = if floodfill { Floodfill::On } else { Floodfill::Off };
+    config.limits.bandwidth_in = BANDWIDTH;
+    config.limits.bandwidth_out = BANDWIDTH;
+    config.limits.share = 100;
+    config.exploratory.length = scenario.hops;
+    config.client.length = scenario.hops;
+    config
+}
+
+/// An address that nobody has, and nobody else of this process gets.
+fn free(ip: IpAddr) -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap();
+    for _ in 0..PORTS {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let address = SocketAddr::new(ip, FIRST_PORT + (first + n) % PORTS);
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free");
+}
+
+/// The routers that need a client tunnel, and to whom.
+fn clients(scenario: &Scenario) -> BTreeSet<(usize, String)> {
+    let to = |action: &Action| match action {
+        Action::Open { from, to, .. }
+        | Action::Many { from, to, .. }
+        | Action::Works { from, to } => Some((*from, to.clone())),
+        _ => None,
+    };
+    scenario.steps.iter().filter_map(|step| to(&step.action)).collect()
+}
+
+/// The router that needs a proxy for a step.
+const fn fetches(action: &Action) -> Option<usize> {
+    match action {
+        Action::Fetch { from, .. } | Action::Find { from, .. } => Some(*from),
+        _ => None,
+    }
+}
