@@ -22,6 +22,8 @@ const NETWORK_ID: u8 = 99;
 const BANDWIDTH: u64 = 1 << 30;
 /// How long all routers may take to have their first tunnels.
 const READY: Duration = Duration::from_secs(60);
+/// A little more.
+const SECOND: Duration = Duration::from_millis(1100);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Below the ports that systems give to outgoing connections, so that a port which is free now is
 /// free when its router starts again.
@@ -47,6 +49,8 @@ pub(super) struct Network {
     kinds: Vec<Kind>,
     pub(super) plans: Vec<Plan>,
     known: Vec<Identity>,
+    /// Tunnels that each router had given up at the last kill.
+    failed: Vec<u64>,
     pub(super) reports: BTreeMap<String, UnboundedReceiver<Report>>,
     exe: String,
     _folder: Folder,
@@ -64,8 +68,8 @@ impl Network {
         let (plans, reports) = plans(scenario, folder.path()).await;
         let nodes = (0..scenario.routers).map(|_| None).collect();
         let exe = exe.to_owned();
-        let known = Vec::new();
-        let mut network = Self { nodes, kinds, plans, known, reports, exe, _folder: folder };
+        let (known, failed) = (Vec::new(), vec![0; scenario.routers]);
+        let mut network = Self { nodes, kinds, plans, known, failed, reports, exe, _folder: folder };
         network.meet(scenario).await;
         network
     }
@@ -165,11 +169,31 @@ impl Network {
     }
 
     pub(super) async fn kill(&mut self, router: usize) {
+        for (node, failed) in self.nodes.iter().zip(&mut self.failed) {
+            if let Some(node) = node {
+                *failed = node.failed_tunnels().await;
+            }
+        }
         self.nodes[router].take().unwrap().kill(&self.plans[router]).await;
+    }
+
+    /// Waits until a router has given tunnels up since the last kill, and has as many as ever.
+    pub(super) async fn wait_for_new_tunnels(&self, router: usize, limit: Duration) -> bool {
+        let begun = Instant::now();
+        let node = self.node(router);
+        while begun.elapsed() < limit {
+            if node.failed_tunnels().await > self.failed[router] && node.has_all_tunnels().await {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        false
     }
 
     /// Starts a router again, and sees whether it is who it was.
     pub(super) async fn start_again(&mut self, router: usize, elsewhere: bool) -> String {
+        // Lease sets are told apart by their second.
+        tokio::time::sleep(SECOND).await;
         if elsewhere {
             self.kinds[router] = self.kinds[router].other();
         }
@@ -256,6 +280,9 @@ fn config(scenario: &Scenario, router: usize) -> Config {
     config.limits.bandwidth_in = BANDWIDTH;
     config.limits.bandwidth_out = BANDWIDTH;
     config.limits.share = 100;
+    if router < scenario.leaves {
+        config.limits.transit_tunnels = 0;
+    }
     config.exploratory.length = scenario.hops;
     config.client.length = scenario.hops;
     config

@@ -7,13 +7,14 @@ use crate::program::Running;
 use ramson_core::config::{Config, Tunnels};
 use ramson_core::router::output::{Event, StoreKey};
 use ramson_mio::config::{FILE_NAME, Settings};
-use ramson_mio::data_dir::DataDir;
 use ramson_mio::store::{Store, reseed};
 use ramson_tokio::{ConnectError, Destination, Failure, Host};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,6 +88,11 @@ impl Plan {
         let ntcp2 = &self.config.ntcp2;
         SocketAddr::new(ntcp2.host.unwrap(), ntcp2.port.unwrap())
     }
+
+    /// Its data folder, for its owner only.
+    fn make_folder(&self) {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.data).unwrap();
+    }
 }
 
 impl Node {
@@ -94,7 +100,7 @@ impl Node {
     pub(super) async fn start(kind: Kind, exe: &str, plan: &Plan) -> Result<Self, String> {
         let running = match kind {
             Kind::Mio => {
-                drop(DataDir::open(&plan.data).map_err(|e| e.to_string())?);
+                plan.make_folder();
                 let settings = Settings {
                     router: plan.config.clone(),
                     reseed: plan.reseed.iter().cloned().collect(),
@@ -127,12 +133,25 @@ impl Node {
 
     /// Whether it has tunnels in both directions for all that it does.
     pub(super) async fn has_tunnels(&self) -> bool {
+        self.active_tunnels(1).await
+    }
+
+    /// Whether it has as many as it wants.
+    pub(super) async fn has_all_tunnels(&self) -> bool {
+        self.active_tunnels(Tunnels::default().quantity.into()).await
+    }
+
+    async fn active_tunnels(&self, least: u64) -> bool {
         let Some(report) = self.report().await else { return false };
-        let pools = report["pools"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let up = |pool: &Value, direction: &str| pool[direction]["active"].as_u64() > Some(0);
-        !pools.is_empty()
-            && pools.iter().all(|pool| up(pool, "inbound") && up(pool, "outbound"))
+        let active = numbers(&report, "active");
+        !active.is_empty()
+            && active.iter().all(|n| *n >= least)
             && services(&report).all(|service| service["ready"] == true)
+    }
+
+    /// How many it gave up since it started.
+    pub(super) async fn failed_tunnels(&self) -> u64 {
+        numbers(&self.report().await.unwrap_or_default(), "failed").iter().sum()
     }
 
     async fn report(&self) -> Option<Value> {
@@ -227,6 +246,13 @@ fn services(report: &Value) -> impl Iterator<Item = &Value> {
     report["services"].as_array().into_iter().flatten()
 }
 
+/// A number of each direction of each pool.
+fn numbers(report: &Value, key: &str) -> Vec<u64> {
+    let pools = report["pools"].as_array().into_iter().flatten();
+    let directions = pools.flat_map(|pool| [&pool["inbound"], &pool["outbound"]]);
+    directions.map(|direction| direction[key].as_u64().unwrap_or(0)).collect()
+}
+
 /// Addresses of scenarios are well-formed.
 fn failure<T>(result: Result<T, ConnectError>) -> Result<T, Failure> {
     result.map_err(|e| match e {
@@ -235,16 +261,13 @@ fn failure<T>(result: Result<T, ConnectError>) -> Result<T, Failure> {
     })
 }
 
-/// The store of the bundled router, for a program that has the library. It is locked as long as the
-/// router runs.
-struct Files {
-    store: Store,
-    _dir: DataDir,
-}
+/// The store of the bundled router, for a program that has the library. It is not locked: a process
+/// that is just being forked would have the lock too.
+struct Files(Store);
 
 impl Host for Files {
     fn persist(&mut self, key: StoreKey, value: Option<Arc<[u8]>>) {
-        self.store.write(&key, value.as_deref()).unwrap();
+        self.0.write(&key, value.as_deref()).unwrap();
     }
 
     fn notify(&mut self, _: Event) {}
@@ -253,7 +276,7 @@ impl Host for Files {
 impl Library {
     /// With its own streams, or as a router with tunnels.
     async fn start(plan: &Plan, own: bool) -> Result<Self, String> {
-        let dir = DataDir::open(&plan.data).map_err(|e| e.to_string())?;
+        plan.make_folder();
         let store = Store::new(&plan.data);
         let mut stored = store.load().map_err(|e| e.to_string())?;
         let keys = std::mem::take(&mut stored.destinations);
@@ -269,7 +292,7 @@ impl Library {
             stored.reseed.extend(reseed::read_all([folder.as_path()]).router_infos);
         }
         let tunnels = config.client;
-        let host = Files { store: store.clone(), _dir: dir };
+        let host = Files(store.clone());
         let runtime = ramson_tokio::Runtime::start(config, stored, host).await;
         let runtime = runtime.map_err(|e| e.to_string())?;
         let router = runtime.handle();

@@ -5,6 +5,7 @@
 //! ```text
 //! routers N                    routers 0 to N-1, on loopback addresses; 2 to 20
 //! floodfills N                 so many of them, the last ones, are floodfills
+//! leaves N                     so many of them, the first ones, carry nothing for others
 //! hops N                       the length of every tunnel
 //! serve NAME at R WHAT         a destination at router R, NAME.i2p in all address books
 //! ```
@@ -38,6 +39,7 @@
 //! many N from R to T each SIZE N streams at once to an echo, each saying SIZE bytes while all are open
 //! works from R to T            until a stream to an echo works
 //! tunnels R                    until a router has tunnels for all that it does
+//! rebuilt R                    until a router has tunnels in place of those that a kill cost it
 //! stop R                       a router stops in good order
 //! kill R                       a router is gone from one moment to the next
 //! start R [elsewhere]          it starts again with what it stored, under another runtime if so told
@@ -62,6 +64,8 @@ pub struct Scenario {
     pub routers: usize,
     /// How many of them are floodfills, the last ones.
     pub floodfills: usize,
+    /// How many of them carry nothing for others, the first ones.
+    pub leaves: usize,
     /// The length of tunnels.
     pub hops: u8,
     /// The destinations.
@@ -129,6 +133,7 @@ pub enum Action {
     Many { streams: usize, from: usize, to: String, size: usize },
     Works { from: usize, to: String },
     Tunnels { router: usize },
+    Rebuilt { router: usize },
     Stop { router: usize },
     Kill { router: usize },
     Start { router: usize, elsewhere: bool },
@@ -211,6 +216,7 @@ impl Parser {
             name: name.into(),
             routers: 0,
             floodfills: 0,
+            leaves: 0,
             hops: 0,
             services: Vec::new(),
             steps: Vec::new(),
@@ -243,6 +249,7 @@ impl Parser {
         match words {
             ["routers", n] => scenario.routers = number(n, 2, 20)?,
             ["floodfills", n] => scenario.floodfills = number(n, 1, 20)?,
+            ["leaves", n] => scenario.leaves = number(n, 0, 20)?,
             ["hops", n] => scenario.hops = u8::try_from(number(n, 0, 7)?).unwrap(),
             ["serve", name, "at", router, what @ ..] => {
                 let router = self.router(router)?;
@@ -257,7 +264,7 @@ impl Parser {
                 let name = String::from(*name);
                 self.scenario.services.push(Service { name, router, serves });
             }
-            ["routers" | "floodfills" | "hops", ..] => {
+            ["routers" | "floodfills" | "leaves" | "hops", ..] => {
                 return Err(format!("{}: one number follows", words[0]));
             }
             ["serve", ..] => return Err("serve: `NAME at R WHAT` follows".into()),
@@ -305,6 +312,7 @@ impl Parser {
                 Action::Works { from: self.up(from)?, to: self.echo(to)? }
             }
             ["tunnels", router] => Action::Tunnels { router: self.up(router)? },
+            ["rebuilt", router] => Action::Rebuilt { router: self.up(router)? },
             ["stop", router] => Action::Stop { router: self.put_down(router)? },
             ["kill", router] => Action::Kill { router: self.put_down(router)? },
             ["start", router] => Action::Start { router: self.put_up(router)?, elsewhere: false },
@@ -325,6 +333,9 @@ impl Parser {
         }
         if !(1..=scenario.routers).contains(&scenario.floodfills) {
             return Err("there is no `floodfills N`, or there are more than routers".into());
+        }
+        if scenario.leaves + usize::from(scenario.hops) > scenario.routers {
+            return Err("too few routers are left to build tunnels of".into());
         }
         if scenario.steps.is_empty() {
             return Err("nothing happens".into());
@@ -484,6 +495,10 @@ mod tests {
             ("routers 2\nhops 1\ntunnels 0 => yes", "x.txt:3: there is no `floodfills N`"),
             ("routers 2\nfloodfills 3\nhops 1\ntunnels 0 => yes", "x.txt:4: there is no `flood"),
             ("routers 2\nfloodfills 1\ntunnels 0 => yes", "x.txt:3: there is no `routers N`, or"),
+            (
+                "routers 2\nfloodfills 1\nleaves 2\nhops 1\ntunnels 0 => yes",
+                "x.txt:5: too few routers",
+            ),
         ] {
             let e = Scenario::parse("x.txt", text).unwrap_err().to_string();
             assert!(e.starts_with(problem), "{text:?}: {e}");

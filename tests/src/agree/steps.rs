@@ -104,7 +104,10 @@ impl Scene {
             }
             Action::Works { from, to } => self.works(*from, to).await,
             Action::Tunnels { router } => {
-                if self.network.wait_for_tunnels(*router, STEP).await { "yes" } else { "no" }.into()
+                yes(self.network.wait_for_tunnels(*router, STEP).await)
+            }
+            Action::Rebuilt { router } => {
+                yes(self.network.wait_for_new_tunnels(*router, STEP).await)
             }
             Action::Stop { router } => self.network.stop(*router).await,
             Action::Kill { router } => {
@@ -238,6 +241,10 @@ impl Scene {
         }
         Err(told)
     }
+}
+
+fn yes(it_is: bool) -> String {
+    if it_is { "yes" } else { "no" }.into()
 }
 
 /// Opens streams at the same time.
