@@ -10,13 +10,13 @@
 mod end;
 mod network;
 mod node;
-mod scenario;
+pub mod scenario;
 mod serve;
 mod steps;
 
 pub use network::Mix;
 pub use node::Kind;
-pub use scenario::{Action, ParseError, Scenario, Serves, Service, Step};
+pub use scenario::Scenario;
 
 use std::time::Duration;
 use tokio::time::timeout;
@@ -34,8 +34,7 @@ const LIMIT: Duration = Duration::from_secs(150);
 pub fn run(exe: &str, scenario: &Scenario, mix: &Mix) -> Vec<String> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).enable_all().build().unwrap();
-    let done =
-        runtime.block_on(async { timeout(LIMIT, steps::run(exe, scenario, mix)).await });
+    let done = runtime.block_on(async { timeout(LIMIT, steps::run(exe, scenario, mix)).await });
     // Services wait for more; nobody waits for them.
     runtime.shutdown_timeout(Duration::from_secs(5));
     done.unwrap_or_else(|_| panic!("{} under {}: no end of it", scenario.name, mix.name))

@@ -69,7 +69,8 @@ impl Network {
         let nodes = (0..scenario.routers).map(|_| None).collect();
         let exe = exe.to_owned();
         let (known, failed) = (Vec::new(), vec![0; scenario.routers]);
-        let mut network = Self { nodes, kinds, plans, known, failed, reports, exe, _folder: folder };
+        let mut network =
+            Self { nodes, kinds, plans, known, failed, reports, exe, _folder: folder };
         network.meet(scenario).await;
         network
     }
@@ -93,16 +94,15 @@ impl Network {
             let info = first.join(format!("routerInfo-{i}.dat"));
             std::fs::copy(plan.data.join("router.info"), info).unwrap();
             for (name, ..) in &plan.services {
-                let keys = std::fs::read(plan.data.join(format!("keys/{name}.dat"))).unwrap();
-                let identity = DestinationKeys::decode(&keys).unwrap().identity;
-                hosts.push_str(&format!("{name}.i2p={}\n", identity.to_base64()));
+                hosts.push_str(&format!("{name}.i2p={}\n", destination(&plan.data, name)));
             }
         }
         let targets = clients(scenario);
         for router in 0..self.plans.len() {
             std::fs::write(self.plans[router].data.join("hosts.txt"), &hosts).unwrap();
             let mut found = Vec::new();
-            for (n, to) in targets.iter().filter(|(r, _)| *r == router).map(|(_, to)| to).enumerate()
+            for (n, to) in
+                targets.iter().filter(|(r, _)| *r == router).map(|(_, to)| to).enumerate()
             {
                 found.push((format!("to-{n}"), to.clone(), self.address(to)));
             }
@@ -151,6 +151,12 @@ impl Network {
     pub(super) fn address(&self, to: &str) -> String {
         let service = self.known.iter().find_map(|identity| identity.get(to));
         service.cloned().unwrap_or(to.into())
+    }
+
+    /// The destination of a service, in base64.
+    pub(super) fn destination(&self, service: &str) -> String {
+        let at = self.plans.iter().find(|plan| plan.serves(service)).unwrap();
+        destination(&at.data, service)
     }
 
     pub(super) async fn wait_for_tunnels(&self, router: usize, limit: Duration) -> bool {
@@ -252,6 +258,12 @@ async fn plans(
     (plans, reports)
 }
 
+/// A destination by its stored keys, in base64.
+fn destination(data: &Path, service: &str) -> String {
+    let keys = std::fs::read(data.join(format!("keys/{service}.dat"))).unwrap();
+    DestinationKeys::decode(&keys).unwrap().identity.to_base64()
+}
+
 /// The program behind a server tunnel.
 async fn target(serves: Serves, reports: UnboundedSender<Report>) -> SocketAddr {
     if serves == Serves::Refuse {
@@ -317,6 +329,7 @@ fn clients(scenario: &Scenario) -> BTreeSet<(usize, String)> {
 const fn fetches(action: &Action) -> Option<usize> {
     match action {
         Action::Fetch { from, .. } | Action::Find { from, .. } => Some(*from),
+        Action::Learn { router, .. } => Some(*router),
         _ => None,
     }
 }

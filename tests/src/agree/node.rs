@@ -89,6 +89,10 @@ impl Plan {
         SocketAddr::new(ntcp2.host.unwrap(), ntcp2.port.unwrap())
     }
 
+    pub(super) fn serves(&self, service: &str) -> bool {
+        self.services.iter().any(|(name, ..)| name == service)
+    }
+
     /// Its data folder, for its owner only.
     fn make_folder(&self) {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.data).unwrap();
@@ -113,10 +117,6 @@ impl Node {
             Kind::Tunnels => Under::Tokio(Box::new(Library::start(plan, false).await?)),
         };
         Ok(Self { kind, running })
-    }
-
-    pub(super) const fn kind(&self) -> Kind {
-        self.kind
     }
 
     /// Who it is: its hash, and the addresses of these services.
@@ -167,12 +167,10 @@ impl Node {
     /// A program opens a stream.
     pub(super) async fn open(&self, plan: &Plan, to: &str, address: &str) -> End {
         End::new(match &self.running {
-            Under::Tokio(library) if library.me.is_some() => {
-                match library.connect(address).await {
-                    Ok(stream) => Socket::Library(stream),
-                    Err(why) => why.into(),
-                }
-            }
+            Under::Tokio(library) if library.me.is_some() => match library.connect(address).await {
+                Ok(stream) => Socket::Library(stream),
+                Err(why) => why.into(),
+            },
             Under::Mio(_) | Under::Tokio(_) => match TcpStream::connect(plan.clients[to]).await {
                 Ok(tcp) => Socket::Tcp(tcp),
                 Err(e) => Socket::Failed(e.kind()),
@@ -180,7 +178,7 @@ impl Node {
         })
     }
 
-    /// Where its proxy is; the library needs none.
+    /// Where its proxy is, when programs need one.
     pub(super) fn proxy(&self, plan: &Plan) -> Option<SocketAddr> {
         let proxy = plan.config.http_proxy.as_ref().map(|proxy| proxy.listen);
         proxy.filter(|_| self.kind != Kind::Tokio)
@@ -284,7 +282,6 @@ impl Library {
         if own {
             config.servers.clear();
             config.clients.clear();
-            config.http_proxy = None;
         } else {
             stored.destinations.clone_from(&keys);
         }

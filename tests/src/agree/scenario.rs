@@ -16,6 +16,7 @@
 //! echo          says what it hears, and ends when that ends
 //! http SIZE     a web server, whose every page has SIZE bytes
 //! refuse        nobody
+//! answer SIZE   listens to the end, then says SIZE bytes and ends
 //! greet SIZE    says SIZE bytes and ends its direction, but listens to the end
 //! close SIZE    says SIZE bytes and goes
 //! reset SIZE    says SIZE bytes, hears one, and breaks off
@@ -36,6 +37,7 @@
 //! heard NAME                   what the service heard on the next of its streams that is over
 //! fetch T from R               a page of a web server
 //! find T from R                whether the network knows it
+//! learn H is NAME at R         it takes a name over from a link with an address helper
 //! many N from R to T each SIZE N streams at once to an echo, each saying SIZE bytes while all are open
 //! works from R to T            until a stream to an echo works
 //! tunnels R                    until a router has tunnels for all that it does
@@ -85,7 +87,7 @@ pub struct Service {
     pub serves: Serves,
 }
 
-/// What a destination serves; see [`Scenario::parse`] for the words.
+/// What a destination serves; see the [module](self) for the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
     /// What it hears.
@@ -94,6 +96,8 @@ pub enum Serves {
     Http(usize),
     /// Nobody is there.
     Refuse,
+    /// So many bytes, when it has heard all.
+    Answer(usize),
     /// So many bytes, and listens on.
     Greet(usize),
     /// So many bytes, and goes.
@@ -117,7 +121,7 @@ pub struct Step {
     pub expected: String,
 }
 
-/// What is done in a step; see [`Scenario::parse`] for the words.
+/// What is done in a step; see the [module](self) for the words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words of the format")]
 pub enum Action {
@@ -130,6 +134,7 @@ pub enum Action {
     Heard { service: String },
     Fetch { from: usize, to: String },
     Find { from: usize, to: String },
+    Learn { router: usize, host: String, service: String },
     Many { streams: usize, from: usize, to: String, size: usize },
     Works { from: usize, to: String },
     Tunnels { router: usize },
@@ -157,8 +162,7 @@ impl fmt::Display for ParseError {
 impl std::error::Error for ParseError {}
 
 impl Scenario {
-    /// Reads a scenario; `name` is that of its file. The format is described at the beginning of this
-    /// source.
+    /// Reads a scenario; `name` is that of its file. The format is described in the [module](self).
     ///
     /// # Errors
     ///
@@ -304,6 +308,13 @@ impl Parser {
             ["find", to, "from", from] => {
                 Action::Find { from: self.up(from)?, to: self.target(to)? }
             }
+            ["learn", host, "is", name, "at", router] => {
+                if self.scenario.service(name).is_none() {
+                    return Err(format!("there is no service {name}"));
+                }
+                let (host, service) = (self.target(host)?, String::from(*name));
+                Action::Learn { router: self.up(router)?, host, service }
+            }
             ["many", n, "from", from, "to", to, "each", bytes] => {
                 let (from, to) = (self.up(from)?, self.echo(to)?);
                 Action::Many { streams: number(n, 1, 500)?, from, to, size: size(bytes)? }
@@ -402,6 +413,7 @@ fn serves(words: &[&str]) -> Result<Serves, String> {
         ["echo"] => Serves::Echo,
         ["http", n] => Serves::Http(size(n)?),
         ["refuse"] => Serves::Refuse,
+        ["answer", n] => Serves::Answer(size(n)?),
         ["greet", n] => Serves::Greet(size(n)?),
         ["close", n] => Serves::Close(size(n)?),
         ["reset", n] => Serves::Reset(size(n)?),
@@ -409,7 +421,7 @@ fn serves(words: &[&str]) -> Result<Serves, String> {
         ["pour"] => Serves::Pour,
         _ => {
             return Err(format!(
-                "nothing serves {:?}; allowed: echo, refuse, sink, pour, or http, greet, close, reset with a SIZE",
+                "nothing serves {:?}; allowed: echo, refuse, sink, pour, or http, answer, greet, close, reset with a SIZE",
                 words.join(" ")
             ));
         }
@@ -445,11 +457,7 @@ mod tests {
         assert_eq!(scenario.steps[4].action, Action::Kill { router: 2 });
         assert_eq!(
             scenario.expected()[..3],
-            [
-                "open s from 0 to bob => open",
-                "send s 10 => sent",
-                "rest s => 10 bytes abc, end"
-            ]
+            ["open s from 0 to bob => open", "send s 10 => sent", "rest s => 10 bytes abc, end"]
         );
     }
 
@@ -480,6 +488,8 @@ mod tests {
             ("open s from 0 to bob => open\nrest s => end\nfinish s => x", "7: no stream s"),
             ("serve web at 2 http 1\nmany 2 from 0 to web each 1 => x", "6: web is no echo"),
             ("serve web at 2 http 1\nheard web => x", "6: web does not say"),
+            ("learn x.i2p is alice at 0 => x", "5: there is no service alice"),
+            ("learn x is bob at 0 => x", "5: x: neither a service nor a host"),
             ("heard alice => x", "5: there is no service alice"),
             ("stop 1 => stopped\nkill 1 => killed", "6: router 1 does not run"),
             ("stop 0 => stopped\nopen s from 0 to bob => open", "6: router 0 does not run"),

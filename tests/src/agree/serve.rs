@@ -31,6 +31,14 @@ async fn one(serves: Serves, end: &mut End) -> io::Result<Ended> {
         Serves::Echo => echo(end).await?,
         Serves::Http(size) => http(end, size).await?,
         Serves::Refuse => Ended::Enough,
+        Serves::Answer(size) => {
+            let ended = end.hear(usize::MAX).await;
+            if ended == Ended::End {
+                end.say(size).await?;
+                end.finish().await?;
+            }
+            ended
+        }
         Serves::Greet(size) => {
             end.say(size).await?;
             end.finish().await?;

@@ -2,7 +2,6 @@
 
 use super::end::{End, Ended, Heard, word};
 use super::network::{Mix, Network};
-use super::node::Kind;
 use super::scenario::{Action, Scenario};
 use crate::http::{Answer, request};
 use ramson_tokio::Failure;
@@ -40,11 +39,8 @@ pub(super) async fn run(exe: &str, scenario: &Scenario, mix: &Mix) -> Vec<String
     let network = Network::start(exe, scenario, mix).await;
     let mut scene = Scene { network, streams: BTreeMap::new() };
     let mut told = Vec::new();
-    let t0 = Instant::now();
-    eprintln!("{} {} ready", scenario.name, mix.name);
     for step in &scenario.steps {
         let outcome = timeout(STEP, scene.step(&step.action)).await;
-        eprintln!("{} {} {:?} {}", scenario.name, mix.name, t0.elapsed(), step.text);
         told.push(step.told(&outcome.unwrap_or("no end of it".into())));
     }
     drop(scene.streams);
@@ -92,20 +88,22 @@ impl Scene {
             Action::Heard { service } => {
                 let reports = self.network.reports.get_mut(service).unwrap();
                 let (heard, ended) = reports.recv().await.unwrap();
-                let at = self.network.plans.iter().position(|plan| {
-                    plan.services.iter().any(|(name, ..)| name == service)
-                });
+                let at = self.network.plans.iter().position(|plan| plan.serves(service));
                 heard.told_end(ended, self.network.is_down(at.unwrap()))
             }
             Action::Fetch { from, to } => self.fetch(*from, to).await,
             Action::Find { from, to } => self.find(*from, to).await,
-            Action::Many { streams, from, to, size } => {
-                self.many(*streams, *from, to, *size).await
+            Action::Learn { router, host, service } => {
+                let proxy = self.network.plans[*router].config.http_proxy.as_ref().unwrap().listen;
+                let link = self.network.destination(service);
+                match learn(proxy, host, &link).await {
+                    Ok(status) => status,
+                    Err(e) => word(e.kind(), false),
+                }
             }
+            Action::Many { streams, from, to, size } => self.many(*streams, *from, to, *size).await,
             Action::Works { from, to } => self.works(*from, to).await,
-            Action::Tunnels { router } => {
-                yes(self.network.wait_for_tunnels(*router, STEP).await)
-            }
+            Action::Tunnels { router } => yes(self.network.wait_for_tunnels(*router, STEP).await),
             Action::Rebuilt { router } => {
                 yes(self.network.wait_for_new_tunnels(*router, STEP).await)
             }
@@ -150,7 +148,6 @@ impl Scene {
                 Err(e) => word(e.kind(), false),
             };
         }
-        debug_assert_eq!(self.network.node(from).kind(), Kind::Tokio);
         let mut end = self.open(from, to).await;
         match get(&mut end, &address).await {
             Ok(body) => told_page(&body),
@@ -267,8 +264,30 @@ async fn opened<F: Future<Output = End>>(n: usize, open: impl Fn() -> F) -> Vec<
 
 /// A page through a proxy.
 async fn page(proxy: SocketAddr, host: String) -> io::Result<Answer> {
-    let url = format!("http://{host}/");
+    let url = if host.contains('/') { format!("http://{host}") } else { format!("http://{host}/") };
     spawn_blocking(move || request(proxy, "GET", &url, &[], STEP)).await.unwrap()
+}
+
+/// Follows a link with an address helper, and confirms that the name is to be kept.
+async fn learn(proxy: SocketAddr, host: &str, destination: &str) -> io::Result<String> {
+    let asked = page(proxy, format!("{host}/?i2paddresshelper={destination}")).await?;
+    let text = String::from_utf8_lossy(&asked.body).into_owned();
+    let mut form = String::new();
+    for field in ["name", "destination", "port", "path", "token"] {
+        let value = text.split_once(&format!("name=\"{field}\" value=\""));
+        let value = value.and_then(|(_, rest)| rest.split_once('"'));
+        let (value, _) = value.ok_or(io::ErrorKind::InvalidData)?;
+        form.push_str(&format!("{field}={}&", value.replace('/', "%2F")));
+    }
+    let action = text.split_once("action=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let url = action.ok_or(io::ErrorKind::InvalidData)?.0.to_owned();
+    let form = form.trim_end_matches('&').to_owned();
+    let post = move || request(proxy, "POST", &url, form.as_bytes(), STEP);
+    let answer = spawn_blocking(post).await.unwrap()?;
+    Ok(match answer.status {
+        303 => "learned".into(),
+        other => format!("status {other}"),
+    })
 }
 
 /// A page through a stream.
