@@ -205,7 +205,8 @@ impl<H: Host> Runtime<H> {
     /// Binds the listeners and makes the router. It does nothing yet, but the first connections to
     /// it wait.
     ///
-    /// A published router without a port gets any free one, and another at the next start.
+    /// A published router without a port gets any free one, and another at the next start. There are
+    /// no more sessions with other routers than the soft limit of descriptors allows.
     ///
     /// # Errors
     ///
@@ -214,6 +215,7 @@ impl<H: Host> Runtime<H> {
         let clock = Clock::start();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| Error::Entropy)?;
+        limit_sessions(&mut config);
         let listeners = listen::bind(&mut config).await?;
         let (now, unix) = (clock.now(), clock.unix());
         let router =
@@ -255,6 +257,19 @@ impl<H: Host> Runtime<H> {
         drop(handle);
         drive(driver, happened, asked, pending()).await;
     }
+}
+
+/// Keeps sessions to what the soft limit of descriptors allows; raising that is up to the program.
+fn limit_sessions(config: &mut Config) {
+    #[cfg(unix)]
+    if let Some(descriptors) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+        && config.limits.fit_descriptors(descriptors)
+    {
+        let sessions = config.limits.sessions;
+        log::info!("{descriptors} file descriptors: at most {sessions} sessions with routers");
+    }
+    #[cfg(not(unix))]
+    let _no_such_limit = config;
 }
 
 async fn drive<H: Host>(
