@@ -4,7 +4,7 @@ use super::end::{End, Socket};
 use super::node::{Kind, Node, Plan};
 use super::scenario::{Action, Scenario, Serves, Service};
 use super::serve::{Report, serve};
-use crate::program::Folder;
+use crate::program::{Folder, write_private};
 use ramson_core::config::{Client, Config, Floodfill, HttpProxy, Server, ServerKind};
 use ramson_core::keys::DestinationKeys;
 use std::collections::{BTreeMap, BTreeSet};
@@ -215,6 +215,24 @@ impl Network {
         match known.keys().find(other) {
             Some(name) => format!("{name} is somebody else"),
             None => "same".into(),
+        }
+    }
+
+    /// Tries to start a router with half of its keys, and puts them back.
+    pub(super) async fn start_damaged(&mut self, router: usize) -> String {
+        let plan = &self.plans[router];
+        let file = plan.data.join("keys/router.keys");
+        let keys = std::fs::read(&file).unwrap();
+        let half = &keys[..keys.len() / 2];
+        write_private(&file, half);
+        let started = Node::start(self.kinds[router], &self.exe, plan).await;
+        let left = std::fs::read(&file).unwrap() == half;
+        write_private(&file, &keys);
+        match started {
+            Ok(node) => format!("started, and {}", node.stop().await),
+            Err(e) if !e.contains("the checksum does not fit") => e,
+            Err(_) if !left => "refused, but the keys are others now".into(),
+            Err(_) => "refused".into(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::end::{End, Socket};
 use super::scenario::Serves;
 use super::serve::{Report, serve};
-use crate::program::Running;
+use crate::program::{Running, wait_for};
 use ramson_core::config::{Config, Tunnels};
 use ramson_core::router::output::{Event, StoreKey};
 use ramson_mio::config::{FILE_NAME, Settings};
@@ -111,7 +111,7 @@ impl Node {
                     log_level: log::LevelFilter::Warn,
                 };
                 std::fs::write(plan.data.join(FILE_NAME), settings.to_toml()).unwrap();
-                Under::Mio(block_in_place(|| Running::start(exe, &plan.data).0))
+                Under::Mio(block_in_place(|| start_process(exe, plan))?)
             }
             Kind::Tokio => Under::Tokio(Box::new(Library::start(plan, true).await?)),
             Kind::Tunnels => Under::Tokio(Box::new(Library::start(plan, false).await?)),
@@ -238,6 +238,15 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// Starts the bundled router and waits until it answers.
+fn start_process(exe: &str, plan: &Plan) -> Result<Running, String> {
+    let mut running = Running::spawn(exe, &plan.data);
+    wait_for(PATIENCE, "an answer to `info`", || {
+        (!running.is_running() || running.info().is_some()).then_some(())
+    });
+    if running.is_running() { Ok(running) } else { Err(running.log()) }
 }
 
 fn services(report: &Value) -> impl Iterator<Item = &Value> {

@@ -44,6 +44,7 @@
 //! rebuilt R                    until a router has tunnels in place of those that a kill cost it
 //! stop R                       a router stops in good order
 //! kill R                       a router is gone from one moment to the next
+//! damaged R                    a router that is down does not start with half of its keys
 //! start R [elsewhere]          it starts again with what it stored, under another runtime if so told
 //! ```
 //!
@@ -141,6 +142,7 @@ pub enum Action {
     Rebuilt { router: usize },
     Stop { router: usize },
     Kill { router: usize },
+    Damaged { router: usize },
     Start { router: usize, elsewhere: bool },
 }
 
@@ -326,6 +328,13 @@ impl Parser {
             ["rebuilt", router] => Action::Rebuilt { router: self.up(router)? },
             ["stop", router] => Action::Stop { router: self.put_down(router)? },
             ["kill", router] => Action::Kill { router: self.put_down(router)? },
+            ["damaged", router] => {
+                let router = self.router(router)?;
+                if !self.down.contains(&router) {
+                    return Err(format!("router {router} runs"));
+                }
+                Action::Damaged { router }
+            }
             ["start", router] => Action::Start { router: self.put_up(router)?, elsewhere: false },
             ["start", router, "elsewhere"] => {
                 Action::Start { router: self.put_up(router)?, elsewhere: true }
@@ -493,6 +502,7 @@ mod tests {
             ("heard alice => x", "5: there is no service alice"),
             ("stop 1 => stopped\nkill 1 => killed", "6: router 1 does not run"),
             ("stop 0 => stopped\nopen s from 0 to bob => open", "6: router 0 does not run"),
+            ("damaged 1 => refused", "5: router 1 runs"),
             ("start 1 => same", "5: router 1 runs already"),
             ("", "4: nothing happens"),
         ] {

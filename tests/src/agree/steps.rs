@@ -112,6 +112,7 @@ impl Scene {
                 self.network.kill(*router).await;
                 "killed".into()
             }
+            Action::Damaged { router } => self.network.start_damaged(*router).await,
             Action::Start { router, elsewhere } => {
                 self.network.start_again(*router, *elsewhere).await
             }
