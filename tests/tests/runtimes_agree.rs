@@ -1,6 +1,11 @@
 //! The scenarios of `tests/scenarios` come out the same under every runtime, and when routers of both
 //! are in one network; how they are written is said in `tests/src/agree/scenario.rs`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use ramson_tests::agree::Kind::{Mio, Tokio, Tunnels};
 use ramson_tests::agree::{Mix, Scenario, run};
@@ -24,7 +29,7 @@ fn load(name: &str) -> Scenario {
     Scenario::parse(name, &text).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Lines of which one has what the other has not.
+/// The lines that are not as they should be.
 fn difference(want: &[String], got: &[String]) -> String {
     let mut text = String::new();
     for i in 0..want.len().max(got.len()) {
@@ -37,44 +42,60 @@ fn difference(want: &[String], got: &[String]) -> String {
     text
 }
 
-/// Runs it under every mix, all at the same time.
-fn agree(name: &str) {
-    let scenario = load(name);
-    let told: Vec<Vec<String>> = thread::scope(|scope| {
-        let runs = MIXES.each_ref().map(|mix| scope.spawn(|| run(EXE, &scenario, mix)));
-        runs.into_iter().map(|run| run.join().unwrap()).collect()
-    });
+/// Runs them under every mix, all at the same time: they wait more than they work.
+fn agree(names: &[&str]) {
+    let scenarios: Vec<Scenario> = names.iter().map(|name| load(name)).collect();
     let mut wrong = String::new();
-    for (mix, told) in MIXES.iter().zip(&told) {
-        let difference = difference(&scenario.expected(), told);
-        if !difference.is_empty() {
-            let _ = write!(wrong, "\n{name} under {}:{difference}", mix.name);
+    thread::scope(|scope| {
+        let mut runs = Vec::new();
+        for scenario in &scenarios {
+            let all = MIXES.each_ref().map(|mix| scope.spawn(move || run(EXE, scenario, mix)));
+            runs.push((scenario, all));
         }
-    }
+        for (scenario, all) in runs {
+            let panicked = |_| vec!["it panicked, as is said above".into()];
+            let told = all.map(|run| run.join().unwrap_or_else(panicked));
+            for (mix, there) in MIXES.iter().zip(&told) {
+                let difference = difference(&scenario.expected(), there);
+                if !difference.is_empty() {
+                    let _ = write!(wrong, "\n{} under {}:{difference}", scenario.name, mix.name);
+                }
+            }
+            if told.iter().any(|there| *there != told[0]) {
+                let _ = write!(wrong, "\n{}: the runtimes do not agree", scenario.name);
+            }
+        }
+    });
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+const STREAMS: &[&str] = &["endings.txt", "volume.txt"];
+const STOPS: &[&str] = &["stops.txt", "moved.txt"];
+const KILLS: &[&str] = &["killed.txt"];
+
 #[test]
-fn streams_end_the_same_way() {
-    agree("endings.txt");
+fn streams_end_the_same_way_and_all_that_was_said_arrives() {
+    agree(STREAMS);
 }
 
 #[test]
-fn much_at_once_and_much_in_all_arrives() {
-    agree("volume.txt");
-}
-
-#[test]
-fn a_stop_in_the_middle_of_a_transfer_is_a_reset_and_keys_are_kept() {
-    agree("stops.txt");
+fn routers_stop_and_start_again_even_under_the_other_runtime() {
+    agree(STOPS);
 }
 
 #[test]
 fn killed_routers_are_done_without_and_come_back() {
-    agree("killed.txt");
+    agree(KILLS);
 }
 
 #[test]
-fn each_runtime_starts_from_what_the_other_one_stored() {
-    agree("moved.txt");
+fn no_scenario_is_forgotten() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut found: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    let mut used = [STREAMS, STOPS, KILLS].concat();
+    used.sort_unstable();
+    assert_eq!(found, used);
 }

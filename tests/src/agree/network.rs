@@ -123,6 +123,8 @@ impl Network {
         }
         self.start_all().await;
         for router in 0..self.plans.len() {
+            let identity = self.node(router).identity(&self.plans[router]).await;
+            assert_eq!(identity, self.known[router], "router {router} is somebody else");
             assert!(self.wait_for_tunnels(router, READY).await, "router {router} has no tunnels");
         }
     }
