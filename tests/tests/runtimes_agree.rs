@@ -1,11 +1,6 @@
 //! The scenarios of `tests/scenarios` come out the same under every runtime, and when routers of both
 //! are in one network; how they are written is said in `tests/src/agree/scenario.rs`.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use ramson_tests::agree::Kind::{Mio, Tokio, Tunnels};
 use ramson_tests::agree::{Mix, Scenario, run};

@@ -53,7 +53,7 @@ pub(super) struct Network {
     failed: Vec<u64>,
     pub(super) reports: BTreeMap<String, UnboundedReceiver<Report>>,
     exe: String,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Network {
@@ -69,8 +69,7 @@ impl Network {
         let nodes = (0..scenario.routers).map(|_| None).collect();
         let exe = exe.to_owned();
         let (known, failed) = (Vec::new(), vec![0; scenario.routers]);
-        let mut network =
-            Self { nodes, kinds, plans, known, failed, reports, exe, _folder: folder };
+        let mut network = Self { nodes, kinds, plans, known, failed, reports, exe, folder };
         network.meet(scenario).await;
         network
     }
@@ -78,7 +77,7 @@ impl Network {
     /// The first start makes keys and RouterInfos, with the second one all know all.
     async fn meet(&mut self, scenario: &Scenario) {
         self.start_all().await;
-        let first = self._folder.join("first");
+        let first = self.folder.join("first");
         std::fs::create_dir(&first).unwrap();
         let mut stops = JoinSet::new();
         for (node, plan) in self.nodes.iter_mut().zip(&self.plans) {
@@ -97,35 +96,36 @@ impl Network {
                 hosts.push_str(&format!("{name}.i2p={}\n", destination(&plan.data, name)));
             }
         }
-        let targets = clients(scenario);
         for router in 0..self.plans.len() {
             std::fs::write(self.plans[router].data.join("hosts.txt"), &hosts).unwrap();
-            let mut found = Vec::new();
-            for (n, to) in
-                targets.iter().filter(|(r, _)| *r == router).map(|(_, to)| to).enumerate()
-            {
-                found.push((format!("to-{n}"), to.clone(), self.address(to)));
-            }
-            let plan = &mut self.plans[router];
-            plan.reseed = Some(first.clone());
-            for (name, to, address) in found {
-                let listen = free(LOCALHOST);
-                let mut client = Client::new(&name, listen, &address);
-                client.tunnels = plan.config.client;
-                plan.config.clients.push(client);
-                plan.clients.insert(to, listen);
-            }
-            if scenario.steps.iter().any(|step| fetches(&step.action) == Some(router)) {
-                let mut proxy = HttpProxy::new(free(LOCALHOST));
-                proxy.tunnels = plan.config.client;
-                plan.config.http_proxy = Some(proxy);
-            }
+            self.plans[router].reseed = Some(first.clone());
+            self.open_ways(scenario, router);
         }
         self.start_all().await;
         for router in 0..self.plans.len() {
             let identity = self.node(router).identity(&self.plans[router]).await;
             assert_eq!(identity, self.known[router], "router {router} is somebody else");
             assert!(self.wait_for_tunnels(router, READY).await, "router {router} has no tunnels");
+        }
+    }
+
+    /// The client tunnels and the proxy that the programs at a router need.
+    fn open_ways(&mut self, scenario: &Scenario, router: usize) {
+        let targets: BTreeSet<&str> =
+            scenario.steps.iter().filter_map(|step| leads(&step.action, router)).collect();
+        for (n, to) in targets.into_iter().enumerate() {
+            let (listen, address) = (free(LOCALHOST), self.address(to));
+            let plan = &mut self.plans[router];
+            let mut client = Client::new(&format!("to-{n}"), listen, &address);
+            client.tunnels = plan.config.client;
+            plan.config.clients.push(client);
+            plan.clients.insert(to.into(), listen);
+        }
+        if scenario.steps.iter().any(|step| fetches(&step.action) == Some(router)) {
+            let plan = &mut self.plans[router];
+            let mut proxy = HttpProxy::new(free(LOCALHOST));
+            proxy.tunnels = plan.config.client;
+            plan.config.http_proxy = Some(proxy);
         }
     }
 
@@ -334,15 +334,14 @@ fn free(ip: IpAddr) -> SocketAddr {
     panic!("no port is free");
 }
 
-/// The routers that need a client tunnel, and to whom.
-fn clients(scenario: &Scenario) -> BTreeSet<(usize, String)> {
-    let to = |action: &Action| match action {
+/// To whom a program at a router needs a client tunnel for a step.
+fn leads(action: &Action, router: usize) -> Option<&str> {
+    match action {
         Action::Open { from, to, .. }
         | Action::Many { from, to, .. }
-        | Action::Works { from, to } => Some((*from, to.clone())),
+        | Action::Works { from, to } => (*from == router).then_some(to),
         _ => None,
-    };
-    scenario.steps.iter().filter_map(|step| to(&step.action)).collect()
+    }
 }
 
 /// The router that needs a proxy for a step.
