@@ -29,6 +29,8 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// free when its router starts again.
 const FIRST_PORT: u16 = 12_000;
 const PORTS: u16 = 18_000;
+/// More ports than all scenarios need.
+const STRIDE: u64 = 601;
 
 /// Which runtime each router has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,7 +325,9 @@ fn config(scenario: &Scenario, router: usize) -> Config {
 /// An address that nobody has, and nobody else of this process gets.
 fn free(ip: IpAddr) -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap();
+    // Other processes of this kind begin far from here.
+    let first = u64::from(std::process::id()) * STRIDE % u64::from(PORTS);
+    let first = u16::try_from(first).unwrap();
     for _ in 0..PORTS {
         let n = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
         let address = SocketAddr::new(ip, FIRST_PORT + (first + n) % PORTS);
