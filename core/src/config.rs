@@ -160,6 +160,18 @@ pub struct Client {
 impl Limits {
     /// The most tunnels of others that can be asked for.
     pub const MAX_TRANSIT_TUNNELS: u32 = 50_000;
+
+    /// For a runtime: keeps sessions, and the quarter of strangers that may come on top of them, to four
+    /// fifths of the file descriptors that there are. The rest is for local programs, files and
+    /// listeners. True when that lowered [`Self::sessions`].
+    pub fn fit_descriptors(&mut self, descriptors: u64) -> bool {
+        let sessions = u32::try_from(descriptors.saturating_mul(16) / 25).unwrap_or(u32::MAX);
+        let too_many = sessions < self.sessions;
+        if too_many {
+            self.sessions = sessions;
+        }
+        too_many
+    }
 }
 
 impl Tunnels {
@@ -248,5 +260,21 @@ impl Default for Tunnels {
     /// Three hops, two tunnels each way.
     fn default() -> Self {
         Self { length: 3, length_variance: 0, quantity: 2 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_leave_descriptors_for_the_rest() {
+        let mut limits = Limits::default();
+        assert!(!limits.fit_descriptors(u64::MAX) && !limits.fit_descriptors(4096));
+        assert_eq!(limits, Limits::default());
+        assert!(limits.fit_descriptors(1000));
+        // 640, and 160 strangers.
+        assert_eq!(limits.sessions, 640);
+        assert!(!limits.fit_descriptors(2000), "never raised");
     }
 }

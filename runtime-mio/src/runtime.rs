@@ -323,9 +323,7 @@ fn add_reseed(stored: &mut Stored, files: &[PathBuf]) -> Result<(), RuntimeError
     Ok(())
 }
 
-/// Raises the soft limit of descriptors to the hard one, and keeps sessions with other routers, and
-/// the quarter of strangers that may come on top of them, to four fifths of it: the rest is for local
-/// programs, files and listeners.
+/// Raises the soft limit of descriptors to the hard one, and keeps sessions to what that allows.
 fn limit_sessions(config: &mut Config) {
     let limit = getrlimit(Resource::Nofile);
     let mut current = limit.current.unwrap_or(MAX_DESCRIPTORS);
@@ -338,10 +336,9 @@ fn limit_sessions(config: &mut Config) {
             Err(e) => warn!("cannot raise the limit of {current} file descriptors: {e}"),
         }
     }
-    let sessions = u32::try_from(current.saturating_mul(16) / 25).unwrap_or(u32::MAX);
-    if sessions < config.limits.sessions {
+    if config.limits.fit_descriptors(current) {
+        let sessions = config.limits.sessions;
         warn!("only {current} file descriptors: at most {sessions} sessions with other routers");
-        config.limits.sessions = sessions;
     }
 }
 

@@ -7,6 +7,7 @@ use crate::guests::Guests;
 use crate::request::Request;
 use crate::router::Phase;
 use ramson_core::conn::ConnId;
+use ramson_core::rng::Seed;
 use ramson_core::router::Router;
 use ramson_core::router::input::{
     Command, Completion, ConnError, ConnInput, Consumed, Listener, Remote,
@@ -80,8 +81,20 @@ impl<H: Host> Driver<H> {
         self.router.handle_timeout(self.clock.now());
     }
 
-    pub(crate) fn handle_wall_clock(&mut self) {
-        self.router.handle_wall_clock(self.clock.now(), self.clock.unix());
+    /// Looks whether the wall clock was set, or the machine slept.
+    pub(crate) fn look_at_clocks(&mut self) {
+        let look = self.clock.look();
+        if let Some(unix) = look.wall {
+            self.router.handle_wall_clock(self.clock.now(), unix);
+        }
+        if look.slept {
+            // The machine may have been copied while it slept.
+            let mut seed = [0; 32];
+            match getrandom::fill(&mut seed) {
+                Ok(()) => self.router.mix_entropy(Seed::new(seed)),
+                Err(e) => log::warn!("no fresh entropy after the machine slept: {e}"),
+            }
+        }
     }
 
     pub(crate) fn shut_down(&mut self) {
@@ -336,7 +349,6 @@ fn error(e: &io::Error) -> ConnError {
 mod tests {
     use super::*;
     use ramson_core::config::Config;
-    use ramson_core::rng::Seed;
     use ramson_core::router::input::Stored;
     use ramson_core::router::output::StoreKey;
     use std::sync::Arc;

@@ -32,7 +32,8 @@
 //!
 //! The store belongs to the embedder: what the router wants kept goes to a [`Host`], and comes back
 //! in [`Stored`] at the next start. Monotonic time is tokio's, so a test can pause it; it does not
-//! count while the machine sleeps.
+//! count while the machine sleeps. After that the router has the right wall clock and fresh entropy
+//! within a second.
 //!
 //! ```
 //! use ramson_core::config::Config;
@@ -111,8 +112,8 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-/// The wall clock is read this often.
-const WALL_CLOCK: Duration = Duration::from_secs(60);
+/// The clocks are compared this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A shutdown that takes longer is cut short.
 const GOODBYE: Duration = Duration::from_secs(10);
 /// How long the last bytes of closed streams may take after that. With the
@@ -204,7 +205,8 @@ impl<H: Host> Runtime<H> {
     /// Binds the listeners and makes the router. It does nothing yet, but the first connections to
     /// it wait.
     ///
-    /// A published router without a port gets any free one, and another at the next start.
+    /// A published router without a port gets any free one, and another at the next start. There are
+    /// no more sessions with other routers than the soft limit of descriptors allows.
     ///
     /// # Errors
     ///
@@ -213,6 +215,7 @@ impl<H: Host> Runtime<H> {
         let clock = Clock::start();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| Error::Entropy)?;
+        limit_sessions(&mut config);
         let listeners = listen::bind(&mut config).await?;
         let (now, unix) = (clock.now(), clock.unix());
         let router =
@@ -256,6 +259,19 @@ impl<H: Host> Runtime<H> {
     }
 }
 
+/// Keeps sessions to what the soft limit of descriptors allows; raising that is up to the program.
+fn limit_sessions(config: &mut Config) {
+    #[cfg(unix)]
+    if let Some(descriptors) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+        && config.limits.fit_descriptors(descriptors)
+    {
+        let sessions = config.limits.sessions;
+        log::info!("{descriptors} file descriptors: at most {sessions} sessions with routers");
+    }
+    #[cfg(not(unix))]
+    let _no_such_limit = config;
+}
+
 async fn drive<H: Host>(
     mut driver: Driver<H>,
     mut happened: mpsc::Receiver<Happened>,
@@ -265,8 +281,8 @@ async fn drive<H: Host>(
     let mut shutdown = pin!(shutdown);
     let mut stopping = None;
     let mut used = true;
-    let mut wall = tokio::time::interval(WALL_CLOCK);
-    wall.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     driver.drain();
     while !driver.stopped {
         let deadline = driver.deadline();
@@ -274,7 +290,7 @@ async fn drive<H: Host>(
         tokio::select! {
             Some(what) = happened.recv() => driver.handle(what),
             () = tokio::time::sleep_until(deadline) => driver.handle_timeout(),
-            _ = wall.tick() => driver.handle_wall_clock(),
+            _ = looks.tick() => driver.look_at_clocks(),
             request = asked.recv(), if used => match request {
                 Some(request) => {
                     stop = driver.request(request);

@@ -1,4 +1,5 @@
-//! The world around a router: whole networks in virtual time, real i2pd peers, small HTTP ends.
+//! The world around a router: whole networks in virtual time, real i2pd peers, small HTTP ends, and
+//! one scenario under every runtime.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +11,7 @@
     reason = "a test harness fails by panicking, speaks on stderr and times real routers"
 )]
 
+pub mod agree;
 pub mod http;
 pub mod i2pd;
 pub mod namespace;
