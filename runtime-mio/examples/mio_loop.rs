@@ -254,8 +254,13 @@ impl Node {
                 }
             }
             Action::ShutdownWrite(id) => self.end(shared, id, false),
-            Action::Close { conn, abort: true } => self.remove(shared, conn),
-            Action::Close { conn, abort: false } => self.end(shared, conn, true),
+            Action::Close { conn, abort } => {
+                if abort {
+                    self.remove(shared, conn);
+                } else {
+                    self.end(shared, conn, true);
+                }
+            }
             Action::Run { id, job } => {
                 let done = Completion::Job(job.run());
                 self.router.handle_completion(shared.clock.now(), id, done);

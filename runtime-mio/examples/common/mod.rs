@@ -157,7 +157,11 @@ impl Program {
                     });
                 }
             }
-            _ => {}
+            AppEvent::DestinationReady(_)
+            | AppEvent::Datagrams(_)
+            | AppEvent::Found(..)
+            | AppEvent::NotFound(..)
+            | _ => {}
         }
     }
 
