@@ -1,9 +1,10 @@
-//! What waits to be sent in one session: three priorities, bounded in number, bytes and age.
+//! What waits to be sent in one session: three priorities, bounded in number, bytes and age; others'
+//! tunnels in turns.
 
 use crate::time::{Instant, UnixTime};
-use crate::wire::i2np::{MAX_BODY_LEN, Message};
+use crate::wire::i2np::{MAX_BODY_LEN, Message, MessageType};
 use crate::wire::ntcp2::message_block_len;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
 /// Messages that wait at most.
@@ -54,8 +55,72 @@ struct Waiting {
     message: Message,
 }
 
+/// Messages of one priority, by tunnel.
+///
+/// Tunnels take turns, and when something has to go it is the oldest of the one that has most: who
+/// fills the queue waits and loses by that, and not those beside it.
 #[derive(Default)]
-struct Lane(VecDeque<Waiting>);
+struct Lane {
+    tunnels: BTreeMap<u32, VecDeque<Waiting>>,
+    /// Those that have something, the next one first.
+    turns: VecDeque<u32>,
+}
+
+impl Lane {
+    fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    fn push(&mut self, tunnel: u32, waiting: Waiting) {
+        let queue = self.tunnels.entry(tunnel).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(tunnel);
+        }
+        queue.push_back(waiting);
+    }
+
+    fn first(&self) -> Option<&Waiting> {
+        self.tunnels.get(self.turns.front()?)?.front()
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let tunnel = self.turns.pop_front()?;
+        let taken = self.take(tunnel);
+        if self.tunnels.contains_key(&tunnel) {
+            self.turns.push_back(tunnel);
+        }
+        taken
+    }
+
+    /// Takes the oldest of the tunnel that has most.
+    fn pop_most(&mut self) -> Option<Waiting> {
+        let tunnel = *self.tunnels.iter().max_by_key(|(_, queue)| queue.len())?.0;
+        let taken = self.take(tunnel);
+        if !self.tunnels.contains_key(&tunnel) {
+            self.turns.retain(|turn| *turn != tunnel);
+        }
+        taken
+    }
+
+    fn take(&mut self, tunnel: u32) -> Option<Waiting> {
+        let queue = self.tunnels.get_mut(&tunnel)?;
+        let taken = queue.pop_front();
+        if queue.is_empty() {
+            self.tunnels.remove(&tunnel);
+        }
+        taken
+    }
+}
+
+/// The tunnel that a message of others belongs to, as far as its next hop's number tells; 0 for all
+/// else. Both kinds begin with that number.
+fn tunnel_of(message: &Message, priority: Priority) -> u32 {
+    let is_cell = matches!(message.kind, MessageType::TUNNEL_DATA | MessageType::TUNNEL_GATEWAY);
+    match message.body.first_chunk() {
+        Some(id) if is_cell && priority == Priority::Transit => u32::from_be_bytes(*id),
+        Some(_) | None => 0,
+    }
+}
 
 /// The queue.
 #[derive(Default)]
@@ -112,7 +177,8 @@ impl SendQueue {
         }
         self.messages += 1;
         self.bytes += len;
-        self.lane(priority).0.push_back(Waiting { since: now, message });
+        let tunnel = tunnel_of(&message, priority);
+        self.lane(priority).push(tunnel, Waiting { since: now, message });
         Ok(())
     }
 
@@ -122,7 +188,7 @@ impl SendQueue {
             self.expire(now, unix, priority);
         }
         let lane = self.next()?;
-        self.lane(lane).0.front().map(|w| message_block_len(&w.message))
+        self.lane(lane).first().map(|w| message_block_len(&w.message))
     }
 
     /// The next message to send. Call after [`Self::peek_len`], which looks at the ages.
@@ -144,7 +210,7 @@ impl SendQueue {
 
     /// Control first; others' traffic gets its share beside ours.
     fn next(&self) -> Option<Priority> {
-        let waits = |lane: &Lane| !lane.0.is_empty();
+        let waits = |lane: &Lane| !lane.is_empty();
         if waits(&self.control) {
             Some(Priority::Control)
         } else if waits(&self.own) && (self.own_run < OWN_SHARE || !waits(&self.transit)) {
@@ -163,7 +229,12 @@ impl SendQueue {
     }
 
     fn take(&mut self, priority: Priority) -> Option<Message> {
-        let Waiting { message, .. } = self.lane(priority).0.pop_front()?;
+        let taken = self.lane(priority).pop();
+        self.account(taken)
+    }
+
+    fn account(&mut self, taken: Option<Waiting>) -> Option<Message> {
+        let Waiting { message, .. } = taken?;
         self.messages -= 1;
         self.bytes -= message_block_len(&message);
         Some(message)
@@ -174,14 +245,16 @@ impl SendQueue {
         let lowest = [Priority::Transit, Priority::Own, Priority::Control]
             .into_iter()
             .filter(|p| *p <= priority)
-            .find(|p| !self.lane(*p).0.is_empty());
+            .find(|p| !self.lane(*p).is_empty());
         let Some(lowest) = lowest else { return false };
         self.dropped += 1;
-        self.take(lowest).is_some()
+        let taken = self.lane(lowest).pop_most();
+        self.account(taken).is_some()
     }
 
     /// Drops from the front of a lane what waited too long, or what its receiver would drop. Within
-    /// a lane ages only fall towards the back, so the first young one ends the search.
+    /// a tunnel ages only fall towards the back, so the first young one ends the search, and what is
+    /// too old in others is found when it is their turn.
     fn expire(&mut self, now: Instant, unix: UnixTime, priority: Priority) {
         let lifetime = match priority {
             Priority::Control => CONTROL_LIFETIME,
@@ -189,7 +262,7 @@ impl SendQueue {
             Priority::Transit => TRANSIT_LIFETIME,
         };
         let ready = self.ready;
-        while let Some(first) = self.lane(priority).0.front() {
+        while let Some(first) = self.lane(priority).first() {
             let age = now.saturating_since(first.since.max(ready));
             if age <= lifetime && first.message.expires + MAX_LATE >= unix {
                 break;
@@ -255,6 +328,53 @@ mod tests {
         assert_eq!(ids[..4], [1002, 1, 1001, 5]);
         ids.sort_unstable();
         assert_eq!(ids.iter().filter(|id| **id < 1000).count(), MAX_MESSAGES - 3);
+    }
+
+    /// A cell of a tunnel.
+    fn cell(id: u32, tunnel: u32) -> Message {
+        let mut body = alloc::vec![0; 1028];
+        body[..4].copy_from_slice(&tunnel.to_be_bytes());
+        Message { kind: MessageType::TUNNEL_DATA, body, ..message(id, 0) }
+    }
+
+    #[test]
+    fn tunnels_take_turns_and_keep_their_order() {
+        let mut queue = SendQueue::default();
+        for (id, tunnel) in [(10, 1), (11, 1), (12, 1), (20, 2), (21, 2), (30, 3)] {
+            queue.push(at(0), cell(id, tunnel), Priority::Transit).unwrap();
+        }
+        assert_eq!(drain(&mut queue, at(0)), [10, 20, 30, 11, 21, 12]);
+        // Our own are one flow, in the order in which they came.
+        for (id, tunnel) in [(10, 1), (11, 1), (20, 2)] {
+            queue.push(at(0), cell(id, tunnel), Priority::Own).unwrap();
+        }
+        assert_eq!(drain(&mut queue, at(0)), [10, 11, 20]);
+    }
+
+    #[test]
+    fn a_tunnel_that_floods_loses_its_own_cells_and_no_others() {
+        let mut queue = SendQueue::default();
+        for id in 0..10 {
+            queue.push(at(0), cell(id, 1), Priority::Transit).unwrap();
+        }
+        for id in 10..5_000 {
+            queue.push(at(0), cell(id, 2), Priority::Transit).unwrap();
+        }
+        assert_eq!(queue.dropped(), 5_000 - queue.len() as u64);
+        let ids = drain(&mut queue, at(0));
+        assert_eq!(ids.iter().filter(|id| **id < 10).count(), 10, "all of the small one");
+        assert!(ids[..20].iter().filter(|id| **id < 10).count() == 10, "and they do not wait");
+        assert_eq!(ids.last(), Some(&4_999));
+    }
+
+    #[test]
+    fn old_cells_of_any_tunnel_are_dropped_when_it_is_their_turn() {
+        let mut queue = SendQueue::default();
+        queue.push(at(0), cell(1, 1), Priority::Transit).unwrap();
+        queue.push(at(3), cell(2, 2), Priority::Transit).unwrap();
+        queue.push(at(0), cell(3, 3), Priority::Transit).unwrap();
+        assert_eq!(drain(&mut queue, at(5)), [2]);
+        assert_eq!(queue.dropped(), 2);
     }
 
     #[test]
