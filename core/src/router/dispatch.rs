@@ -214,6 +214,12 @@ impl Router {
             self.apps.handle_garlic(now, unix, pool, body);
             return;
         }
+        // What is for the router comes from the end of somebody's tunnel, never out of ours: whoever
+        // got an answer that way would know whose tunnel it is.
+        if let Via::Tunnel(_) = via {
+            log::debug!("garlic that nobody asked for came out of a tunnel: dropped");
+            return;
+        }
         match self.garlic.open(unix, body) {
             Ok(cloves) => self.handle_cloves(now, unix, None, cloves),
             Err(e) => log::debug!("garlic message dropped: {e}"),
@@ -317,5 +323,66 @@ const fn context(via: Via) -> Context {
     match via {
         Via::Tunnel(pool) | Via::Reply(pool) => Context(pool.0),
         Via::Peer(_) | Via::Garlic | Via::Own => Context::ROUTER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Floodfill};
+    use crate::crypto::Key32;
+    use crate::garlic;
+    use crate::rng::{Rng, Seed};
+    use crate::router::input::Stored;
+    use crate::wire::i2np::{LookupType, ReplyEncryption};
+    use alloc::sync::Arc;
+    use alloc::vec::Vec;
+
+    const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);
+
+    fn floodfill() -> Router {
+        let mut config = Config::default();
+        config.network.allow_local = true;
+        config.ntcp2.host = Some([127, 0, 0, 1].into());
+        config.ntcp2.port = Some(1234);
+        config.netdb.floodfill = Floodfill::On;
+        let seed = Seed::from_number(1);
+        Router::new(Arc::new(config), Stored::default(), seed, Instant::ZERO, UNIX).unwrap()
+    }
+
+    /// A lookup in garlic for `router`, as its clients send it through their tunnels.
+    fn question(router: &Router, rng: &mut Rng) -> Message {
+        let lookup = DatabaseLookup {
+            key: Hash([1; 32]),
+            from: Hash([2; 32]),
+            reply_tunnel: Some(7),
+            kind: LookupType::LeaseSet,
+            exclude: Vec::new(),
+            encryption: ReplyEncryption::Ecies { key: Key32::new([3; 32]), tag: [4; 8] },
+        };
+        let mut body = Vec::new();
+        lookup.encode(&mut body);
+        let expires = UNIX + Duration::from_secs(10);
+        let message = Message { kind: MessageType::DATABASE_LOOKUP, id: 5, expires, body };
+        let key = router.info.identity().x25519_key().unwrap();
+        let clove = Clove { delivery: Delivery::Local, message };
+        let body = garlic::router::seal(UNIX, &key, &[clove], rng).unwrap();
+        Message { kind: MessageType::GARLIC, id: 6, expires, body }
+    }
+
+    #[test]
+    fn a_floodfill_answers_the_ends_of_others_tunnels_and_nobody_through_its_own() {
+        let (mut router, mut rng) = (floodfill(), Rng::new(&Seed::from_number(2)));
+        let answered = |router: &Router| router.netdb.floodfill_stats().unwrap().referred;
+        let now = Instant::ZERO;
+        let probe = question(&router, &mut rng);
+        router.handle_received(now, Some(PoolId::EXPLORATORY), probe);
+        assert_eq!(answered(&router), 0);
+        let honest = question(&router, &mut rng);
+        router.handle_message(now, UNIX, Via::Peer(Hash([9; 32])), honest);
+        assert_eq!(answered(&router), 1);
+        let at_our_end = question(&router, &mut rng);
+        router.handle_received(now, None, at_our_end);
+        assert_eq!(answered(&router), 2);
     }
 }
