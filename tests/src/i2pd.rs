@@ -1,6 +1,9 @@
 //! A small network of real i2pd routers inside the caller's namespace.
 
 use crate::http;
+use ramson_core::wire::base64;
+use ramson_core::wire::hash::Hash;
+use ramson_core::wire::router_info::RouterInfo;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -111,6 +114,45 @@ impl Network {
     pub fn restart(&mut self, i: usize) {
         self.kill(i);
         self.routers[i].child = Some(spawn(&self.routers[i].dir));
+    }
+
+    /// Gives router `i` these tunnels, and starts it again. All their hops are `path`, in this order.
+    pub fn set_tunnels(&mut self, i: usize, tunnels: &[(usize, Tunnel)], path: &[Hash]) {
+        let peers: Vec<String> = path.iter().map(|hash| base64::encode(&hash.0)).collect();
+        let peers = format!("explicitPeers = {}\n", peers.join(","));
+        let text = tunnels_config(i, tunnels).replace("[site]\n", &format!("[site]\n{peers}"));
+        let text = text.replace("[proxy]\n", &format!("[proxy]\n{peers}"));
+        fs::write(self.routers[i].dir.join("tunnels.conf"), text).unwrap();
+        self.restart(i);
+    }
+
+    /// The hash of router `i`.
+    #[must_use]
+    pub fn hash(&self, i: usize) -> Hash {
+        // It may be written just now.
+        wait("router.info", Duration::from_secs(10), || {
+            let bytes = fs::read(self.router_info_path(i)).ok()?;
+            RouterInfo::decode(&bytes).ok().map(|info| info.hash())
+        })
+    }
+
+    /// Bytes that router `i` relayed, as its console says.
+    #[must_use]
+    pub fn relayed(&self, i: usize) -> f64 {
+        let console = SocketAddr::from((Ipv4Addr::LOCALHOST, console(i)));
+        let url = format!("http://{console}/");
+        let page = http::request(console, "GET", &url, &[], Duration::from_secs(10)).unwrap().body;
+        let page = String::from_utf8_lossy(&page).into_owned();
+        let rest = page.split("<b>Transit:</b> ").nth(1).unwrap();
+        let mut words = rest.split_whitespace();
+        let number: f64 = words.next().unwrap().parse().unwrap();
+        number
+            * match words.next().unwrap() {
+                "GiB" => 1024.0 * 1024.0 * 1024.0,
+                "MiB" => 1024.0 * 1024.0,
+                "KiB" => 1024.0,
+                _ => 1.0,
+            }
     }
 
     /// The `.b32.i2p` name of the site on router `i`.
@@ -229,9 +271,13 @@ fn spawn(dir: &Path) -> Child {
         .unwrap()
 }
 
+/// The port of its console.
+const fn console(i: usize) -> u16 {
+    20_001 + 10 * i as u16
+}
+
 fn config(i: usize, floodfill: bool) -> String {
-    let (address, port) = (address(i), 20_000 + 10 * i);
-    let console = port + 1;
+    let (address, port, console) = (address(i), 20_000 + 10 * i, console(i));
     format!(
         "netid = {NET_ID}\nhost = {address}\naddress4 = {address}\nport = {port}\n\
          ipv4 = true\nipv6 = false\nnat = false\nreservedrange = false\n\

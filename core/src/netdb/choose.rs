@@ -34,8 +34,8 @@ pub(crate) struct Choice<'a> {
 }
 
 impl NetDb {
-    /// The nearest floodfills of a choice, nearest first. Those that failed us lately are chosen
-    /// only when there are no others.
+    /// The nearest floodfills of a choice, nearest first. Those that failed us lately come after all
+    /// others, if there are too few of these.
     pub(super) fn choose(&self, now: Instant, choice: &Choice<'_>) -> Vec<Hash> {
         let (mut good, mut poor) = (Vec::new(), Vec::new());
         let state = self.contexts.get(&choice.ctx);
@@ -70,10 +70,9 @@ impl NetDb {
             !choice.exclude.contains(hash) && !state.is_some_and(|s| s.shuns(now, hash))
         };
         good.extend(private.filter(|(_, hash)| usable(hash)));
-        if good.is_empty() {
-            good = poor;
-        }
-        nearest(good, choice.count).collect()
+        let mut chosen: Vec<Hash> = nearest(good, choice.count).collect();
+        chosen.extend(nearest(poor, choice.count.saturating_sub(chosen.len())));
+        chosen
     }
 
     /// Two disjoint paths: the nearest floodfills dealt out in turn; or on the second path those of

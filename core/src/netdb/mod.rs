@@ -25,7 +25,7 @@ mod traits;
 
 pub use answer::{Answer, MAX_THROTTLED_SOURCES};
 pub use context::MAX_LEASE_SETS;
-pub use floodfill::{Fitness, FloodfillStats, MAX_KEPT};
+pub use floodfill::{Fitness, FloodfillStats, MAX_KEPT, Origin};
 pub use keep::{MAX_PUBLICATIONS, PublishError};
 pub use lookup::{LookupFailure, Unsent};
 pub use search::MAX_LOOKUPS;
@@ -283,6 +283,7 @@ pub struct NetDb {
     wanted: BTreeMap<Hash, Hash>,
     newcomers: Bucket,
     throttle: answer::Throttle,
+    confirmations: Bucket,
     role: floodfill::Role,
     timers: Timers<Timer>,
     actions: VecDeque<NetDbAction>,
@@ -313,6 +314,7 @@ impl NetDb {
             wanted: BTreeMap::new(),
             newcomers: Bucket::new(now, NEWCOMERS.0, NEWCOMERS.1),
             throttle: answer::Throttle::of_lookups(now, false),
+            confirmations: Bucket::new(now, floodfill::CONFIRMATIONS.0, floodfill::CONFIRMATIONS.1),
             role: floodfill::Role::new(now),
             timers,
             actions: VecDeque::new(),

@@ -220,6 +220,7 @@ impl NetDb {
             self.handle_query_unsent(now, unix, id, &router, Unsent::Unreachable);
         }
         self.stores_unreachable(now, unix, router);
+        self.handle_flood_unsent(now, unix, router);
     }
 
     /// Asks the nearest floodfills that are not excluded whether they have our entry. False when

@@ -2,8 +2,8 @@
 
 use super::Router;
 use super::lookups::{Added, Pending};
-use crate::netdb::Context;
 use crate::netdb::profile::Outcome;
+use crate::netdb::{Context, Origin};
 use crate::time::{Instant, UnixTime};
 use crate::transport::ntcp2::Priority;
 use crate::transport::peers::{NotDialled, PeerEvent};
@@ -26,8 +26,8 @@ const MAX_EARLY: Duration = Duration::from_secs(180);
 enum Via {
     /// From a peer's session.
     Peer(Hash),
-    /// In garlic for the router, from whoever it was.
-    Garlic,
+    /// In garlic for the router, from whoever it was; this peer passed it on.
+    Garlic(Option<Hash>),
     /// For us as the router that somebody's tunnel ends at, or from ourselves, through a tunnel
     /// without hops.
     Own,
@@ -155,7 +155,7 @@ impl Router {
             | MessageType::VARIABLE_TUNNEL_BUILD_REPLY
             | MessageType::SHORT_TUNNEL_BUILD
             | MessageType::OUTBOUND_TUNNEL_BUILD_REPLY => match via {
-                Via::Peer(_) | Via::Garlic | Via::Own => {
+                Via::Peer(_) | Via::Garlic(_) | Via::Own => {
                     let _taken = self.tunnels.handle_message(now, unix, peer(via), message);
                 }
                 Via::Tunnel(_) | Via::Reply(_) => {
@@ -180,7 +180,7 @@ impl Router {
                 }
             }
             MessageType::DATABASE_LOOKUP => match (via, DatabaseLookup::decode(&message.body)) {
-                (Via::Peer(_) | Via::Garlic | Via::Own, Ok(lookup)) => {
+                (Via::Peer(_) | Via::Garlic(_) | Via::Own, Ok(lookup)) => {
                     self.netdb.handle_lookup(now, unix, peer(via), lookup);
                 }
                 // Who knows our tunnels must not learn whose they are.
@@ -194,9 +194,9 @@ impl Router {
     fn handle_garlic(&mut self, now: Instant, unix: UnixTime, via: Via, mut message: Message) {
         let pool = match via {
             Via::Tunnel(pool) | Via::Reply(pool) => pool,
-            Via::Peer(_) | Via::Garlic | Via::Own => PoolId::EXPLORATORY,
+            Via::Peer(_) | Via::Garlic(_) | Via::Own => PoolId::EXPLORATORY,
         };
-        if matches!(via, Via::Garlic | Via::Reply(_)) {
+        if matches!(via, Via::Garlic(_) | Via::Reply(_)) {
             log::debug!("garlic inside garlic dropped");
             return;
         }
@@ -205,7 +205,7 @@ impl Router {
             && let Some(opened) = tags.open(now, body)
         {
             match opened {
-                Ok(cloves) => self.handle_cloves(now, unix, Some(pool), cloves),
+                Ok(cloves) => self.handle_cloves(now, unix, Via::Reply(pool), cloves),
                 Err(e) => log::debug!("reply dropped: {e}"),
             }
             return;
@@ -221,23 +221,22 @@ impl Router {
             return;
         }
         match self.garlic.open(unix, body) {
-            Ok(cloves) => self.handle_cloves(now, unix, None, cloves),
+            Ok(cloves) => self.handle_cloves(now, unix, Via::Garlic(peer(via)), cloves),
             Err(e) => log::debug!("garlic message dropped: {e}"),
         }
     }
 
-    /// What was in garlic for the router (`pool` None), or in an answer to what a pool asked.
+    /// What was in garlic for the router, or in an answer to what a pool asked.
     fn handle_cloves(
         &mut self,
         now: Instant,
         unix: UnixTime,
-        pool: Option<PoolId>,
+        via: Via,
         cloves: alloc::vec::Vec<Clove>,
     ) {
         for Clove { delivery, message } in cloves {
             match delivery {
                 Delivery::Local => {
-                    let via = pool.map_or(Via::Garlic, Via::Reply);
                     // An answer holds no garlic of its own.
                     if message.kind != MessageType::GARLIC {
                         self.handle_message(now, unix, via, message);
@@ -288,8 +287,13 @@ impl Router {
         };
         let result = match via {
             Via::Reply(_) => self.netdb.handle_store(now, unix, context(via), None, store),
-            Via::Peer(_) | Via::Garlic | Via::Own => {
-                self.netdb.handle_published(now, unix, peer(via), store)
+            Via::Peer(_) | Via::Garlic(_) | Via::Own => {
+                let from = match via {
+                    Via::Peer(peer) => Origin::Peer(peer),
+                    Via::Garlic(hop) => Origin::Hidden(hop),
+                    Via::Own | Via::Tunnel(_) | Via::Reply(_) => Origin::Hidden(None),
+                };
+                self.netdb.handle_published(now, unix, from, store)
             }
             Via::Tunnel(_) => {
                 log::debug!("store out of a tunnel dropped");
@@ -306,7 +310,7 @@ impl Router {
 const fn is_answer(via: Via) -> bool {
     match via {
         Via::Peer(_) | Via::Reply(_) => true,
-        Via::Garlic | Via::Own | Via::Tunnel(_) => false,
+        Via::Garlic(_) | Via::Own | Via::Tunnel(_) => false,
     }
 }
 
@@ -314,7 +318,7 @@ const fn is_answer(via: Via) -> bool {
 const fn peer(via: Via) -> Option<Hash> {
     match via {
         Via::Peer(from) => Some(from),
-        Via::Garlic | Via::Own | Via::Tunnel(_) | Via::Reply(_) => None,
+        Via::Garlic(_) | Via::Own | Via::Tunnel(_) | Via::Reply(_) => None,
     }
 }
 
@@ -322,7 +326,7 @@ const fn peer(via: Via) -> Option<Hash> {
 const fn context(via: Via) -> Context {
     match via {
         Via::Tunnel(pool) | Via::Reply(pool) => Context(pool.0),
-        Via::Peer(_) | Via::Garlic | Via::Own => Context::ROUTER,
+        Via::Peer(_) | Via::Garlic(_) | Via::Own => Context::ROUTER,
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(10);
 const MAX_PENDING: usize = 256;
 /// Messages that wait for one router; the oldest is dropped.
 const MAX_PENDING_MESSAGES: usize = 16;
+/// Bytes of all that waits for RouterInfos.
+const MAX_PENDING_BYTES: usize = 2 << 20;
 /// A message does not wait longer than this for a RouterInfo.
 const PENDING_LIFETIME: Duration = Duration::from_secs(15);
 
@@ -78,6 +80,12 @@ impl Pending {
         message: Message,
         priority: Priority,
     ) -> Added {
+        let waiting = all.values().flat_map(|p| &p.messages);
+        let bytes: usize = waiting.map(|(message, _)| message.body.len()).sum();
+        if bytes + message.body.len() > MAX_PENDING_BYTES {
+            log::debug!("message for unknown router {to:?} dropped: too much waits");
+            return Added::NoRoom;
+        }
         if let Some(pending) = all.get_mut(&to) {
             if pending.messages.len() >= MAX_PENDING_MESSAGES {
                 pending.messages.pop_front();
@@ -142,7 +150,9 @@ impl Router {
                 let mut body = Vec::new();
                 DatabaseStore { reply: None, entry }.encode(&mut body);
                 let message = self.message(unix, MessageType::DATABASE_STORE, body);
-                let _sent = self.send_to(now, to, message, Priority::Control);
+                if !self.send_to(now, to, message, Priority::Control) {
+                    self.netdb.handle_flood_unsent(now, unix, to);
+                }
             }
             NetDbAction::Assess => {
                 let fitness = self.fitness();
@@ -169,7 +179,8 @@ impl Router {
     fn fitness(&self) -> Fitness {
         let peers = self.peers.counts();
         Fitness {
-            reachable: publish::published_host(&self.config).is_some(),
+            published: publish::published_host(&self.config).is_some(),
+            inbound: peers.inbound,
             bandwidth: publish::bandwidth(&self.config),
             peers: peers.inbound + peers.outbound,
             transit: self.tunnels.transit_stats().tunnels,
@@ -383,13 +394,25 @@ impl Router {
         self.send_back(now, to, tunnel, message);
     }
 
-    /// Sends an answer to a router, or into the tunnel that begins there.
+    /// Sends an answer to a router, or into the tunnel that begins there. To a gateway that we have no
+    /// session with it goes through a tunnel of ours: we dial and look for nobody because a stranger
+    /// named him.
     fn send_back(&mut self, now: Instant, to: Hash, tunnel: Option<u32>, message: Message) {
         let unix = self.clock.unix(now);
         let Some(tunnel) = tunnel else {
             let _sent = self.send_to(now, to, message, Priority::Control);
             return;
         };
+        if to != self.hash()
+            && !self.peers.is_connected(&to)
+            && let Some(via) = self.tunnels.pick_outbound(now, PoolId::EXPLORATORY)
+        {
+            let delivery = TunnelDelivery::Tunnel { gateway: to, tunnel };
+            if let Err(e) = self.send_through(now, PoolId::EXPLORATORY, via, delivery, message) {
+                log::debug!("answer not sent: {e}");
+            }
+            return;
+        }
         let mut body = Vec::new();
         if TunnelGateway::encode(tunnel, &message, &mut body).is_ok() {
             let message = self.message(unix, MessageType::TUNNEL_GATEWAY, body);

@@ -234,7 +234,10 @@ impl Tunnels {
             .collect();
         Layer::encrypt_all(&mut lanes);
         for Relayed { id, expires, mut cell } in relay.drain(..) {
-            let Some(tunnel) = self.transit.get(id) else { continue };
+            // One without its keys was not handled above: to send it on as it is would join two links.
+            let Some(tunnel) = self.transit.get(id).filter(|t| t.layer().is_some()) else {
+                continue;
+            };
             if let End::Endpoint(_) = tunnel.end {
                 self.deliver_transit(clock, id, &cell);
             } else {

@@ -25,7 +25,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the sink listens.
-pub(crate) const SINK: Ipv4Addr = Ipv4Addr::new(11, 11, 0, 1);
+pub(crate) const SINK_ADDRESS: Ipv4Addr = Ipv4Addr::new(11, 200, 0, 1);
 /// Bytes that a read or write moves at most.
 const CHUNK: usize = 64 * 1024;
 /// Cells that are sent together when no rate is set.
@@ -127,7 +127,7 @@ pub(crate) struct Ends {
 
 impl Ends {
     pub(crate) fn new() -> Self {
-        let listener = TcpListener::bind((SINK, 0)).unwrap();
+        let listener = TcpListener::bind((SINK_ADDRESS, 0)).unwrap();
         let clock = Clock(std::time::Instant::now());
         let mut router = Identified::new(1, Some(listener.local_addr().unwrap()));
         let (sink, key) = (router.info.clone(), router.key.public());

@@ -15,6 +15,7 @@
     reason = "a bench fails by panicking, prints, and measures time"
 )]
 
+mod between;
 mod ends;
 mod middle;
 
@@ -59,7 +60,9 @@ fn main() {
     if !inside && !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
-    namespace::run("relay", &[], &[middle::ADDRESS, ends::SINK], || {
+    let mut addresses = between::addresses();
+    addresses.push(ends::SINK_ADDRESS);
+    namespace::run("relay", &[], &addresses, || {
         // The arguments are those of a test in here, so that the filter comes another way.
         let text = std::env::var("RAMSON_RELAY").unwrap_or_default();
         let filters: Vec<&str> = text.split(',').collect();
@@ -79,6 +82,17 @@ fn main() {
             let name = format!("{}: {MANY} tunnels", kind.name());
             if wanted(&name) {
                 tunnels(kind, &name);
+            }
+            let name = format!("{}: between i2pd ends", kind.name());
+            if wanted(&name) && Kind::I2pd.is_there() {
+                let measured = between::measure(kind);
+                println!(
+                    "{name:<44} {:>9.0} {:>8.1} {:>8.2}         {:.1} MB/s fetched",
+                    measured.bytes_per_second / 1028.0,
+                    measured.bytes_per_second / 1e6,
+                    measured.micros,
+                    measured.fetched_per_second / 1e6
+                );
             }
         }
     });

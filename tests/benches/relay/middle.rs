@@ -4,12 +4,15 @@ use ramson_core::wire::router_info::RouterInfo;
 use ramson_tests::i2pd;
 use ramson_tests::node::{self, Node};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const EXE: &str = env!("CARGO_BIN_EXE_ramson-under-test");
+pub(crate) const EXE: &str = env!("CARGO_BIN_EXE_ramson-under-test");
 /// In a range that i2pd takes as public.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(11, 10, 0, 1);
+
+/// Where a router of ours listens.
+const PORT: u16 = 30_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -51,24 +54,14 @@ impl Middle {
     }
 
     fn ramson(sink: &RouterInfo) -> Self {
-        let data = std::env::temp_dir().join(format!("ramson-relay-{}", std::process::id()));
+        let data = data();
         let _ = std::fs::remove_dir_all(&data);
         let known = data.join("known");
         std::fs::create_dir_all(&known).unwrap();
         std::fs::write(known.join("routerInfo-sink.dat"), sink.as_bytes()).unwrap();
-        let config = format!(
-            "[network]\nid = {}\nallow_local = true\n\
-             [ntcp2]\nhost = \"{ADDRESS}\"\nport = 30000\nbind = \"{ADDRESS}\"\n\
-             [netdb]\nfloodfill = \"off\"\n\
-             [limits]\nbandwidth_in = 4000000000\nbandwidth_out = 4000000000\nshare = 100\n\
-             transit_tunnels = 10000\n\
-             [http_proxy]\nlisten = \"off\"\n[reseed]\nfiles = [\"{}\"]\n",
-            i2pd::NET_ID,
-            known.display()
-        );
-        let node = Node::start(EXE, &data, &config);
+        let node = Node::start(EXE, &data, &config(ADDRESS, Some(&known)));
         let info = read_info(&data.join("router.info"));
-        let address = SocketAddr::from((ADDRESS, 30_000));
+        let address = SocketAddr::from((ADDRESS, PORT));
         Self { process: Process::Ramson(node), info, address }
     }
 
@@ -97,7 +90,28 @@ impl Drop for Middle {
     }
 }
 
-fn read_info(path: &PathBuf) -> RouterInfo {
+/// The folder of a router of ours.
+pub(crate) fn data() -> PathBuf {
+    std::env::temp_dir().join(format!("ramson-relay-{}", std::process::id()))
+}
+
+/// Its configuration; it knows who is in the folder `known`.
+pub(crate) fn config(address: Ipv4Addr, known: Option<&Path>) -> String {
+    let reseed = known.map_or_else(String::new, |folder| {
+        format!("[reseed]\nfiles = [\"{}\"]\n", folder.display())
+    });
+    format!(
+        "[network]\nid = {}\nallow_local = true\n\
+         [ntcp2]\nhost = \"{address}\"\nport = {PORT}\nbind = \"{address}\"\n\
+         [netdb]\nfloodfill = \"off\"\n\
+         [limits]\nbandwidth_in = 4000000000\nbandwidth_out = 4000000000\nshare = 100\n\
+         transit_tunnels = 10000\n\
+         [http_proxy]\nlisten = \"off\"\n{reseed}",
+        i2pd::NET_ID,
+    )
+}
+
+pub(crate) fn read_info(path: &Path) -> RouterInfo {
     i2pd::wait("router.info", Duration::from_secs(30), || {
         RouterInfo::decode(&std::fs::read(path).ok()?).ok()
     })

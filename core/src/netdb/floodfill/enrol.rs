@@ -11,6 +11,8 @@ const UPTIME: Duration = Duration::from_secs(2 * 3600);
 const ROUTERS: usize = 400;
 /// Sessions with others.
 const PEERS: usize = 50;
+/// Of these, so many that others opened.
+const INBOUND: usize = 10;
 /// Tunnels of others: who carries none is hardly reachable.
 const TRANSIT: usize = 25;
 /// At least this bandwidth is shared.
@@ -24,7 +26,9 @@ const PAUSE: Duration = Duration::from_secs(30 * 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fitness {
     /// It publishes an address.
-    pub reachable: bool,
+    pub published: bool,
+    /// Sessions that others opened: what it publishes is true.
+    pub inbound: usize,
     /// The bandwidth that it shares.
     pub bandwidth: Bandwidth,
     /// Sessions with other routers.
@@ -53,7 +57,8 @@ impl Enrolment {
         }
         let share = if self.is_floodfill { STAYS } else { 100 };
         let enough = |have: usize, need: usize| have * 100 >= need * share;
-        let fit = fitness.reachable
+        let fit = fitness.published
+            && enough(fitness.inbound, INBOUND)
             && fitness.bandwidth >= BANDWIDTH
             && now.saturating_since(self.started) >= UPTIME
             && enough(routers, ROUTERS)
@@ -74,7 +79,7 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
     const FIT: Fitness =
-        Fitness { reachable: true, bandwidth: Bandwidth::N, peers: 50, transit: 25 };
+        Fitness { published: true, inbound: 10, bandwidth: Bandwidth::N, peers: 50, transit: 25 };
 
     #[test]
     fn only_who_has_all_that_it_takes_becomes_one() {
@@ -84,7 +89,8 @@ mod tests {
         assert!(!decide(2 * HOUR - 1, 400, &FIT));
         assert!(!decide(2 * HOUR, 399, &FIT));
         for unfit in [
-            Fitness { reachable: false, ..FIT },
+            Fitness { published: false, ..FIT },
+            Fitness { inbound: 9, ..FIT },
             Fitness { bandwidth: Bandwidth::M, ..FIT },
             Fitness { peers: 49, ..FIT },
             Fitness { transit: 24, ..FIT },

@@ -118,7 +118,7 @@ impl Kept {
     }
 
     /// Keys move at midnight.
-    fn turn(&mut self, unix: UnixTime) {
+    pub(super) fn turn(&mut self, unix: UnixTime) {
         let day = unix.yyyymmdd();
         if day == self.day {
             return;

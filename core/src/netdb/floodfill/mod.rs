@@ -38,6 +38,18 @@ const TOMORROW_LEASE_SET: Duration = Duration::from_secs(10 * 60);
 const FROM_PEERS: (u64, u64) = (200, 400);
 const PER_PEER: u32 = 1_200;
 const FROM_UNKNOWN: (u64, u64) = (100, 300);
+/// The same of those that one hop brought in garlic, in two minutes: nobody knows who published
+/// them, but whoever floods us does it through tunnels that end somewhere.
+const PER_HOP: u32 = 600;
+/// Confirmations to whom we are told to send them: so many a second and at once.
+pub(super) const CONFIRMATIONS: (u64, u64) = (200, 400);
+/// A larger lease set is not kept; that of sixteen leases and all keys has half of it.
+const MAX_LEASE_SET: usize = 4_096;
+/// Copies on their way that may have to go to somebody else instead, and for how long.
+const MAX_OWED: usize = 64;
+const OWED: Duration = Duration::from_secs(30);
+/// Floodfills that one entry is offered to.
+const MAX_TRIED: usize = 12;
 /// RouterInfos passed on lately that are counted; when full, none is passed on for a while.
 const MAX_FLOODED: usize = 4_096;
 
@@ -70,12 +82,47 @@ pub(super) struct Role {
 pub(super) struct Floodfill {
     kept: Kept,
     /// RouterInfos passed on.
-    flooded: BTreeMap<Hash, Floods>,
+    flooded: BTreeMap<Hash, Flooded>,
     peers: Throttle,
+    hops: Throttle,
     unknown: Bucket,
+    owed: Vec<Owed>,
     /// Lookups of those who hide, by where the answers go.
     pub(super) lookups: Throttle,
     pub(super) stats: FloodfillStats,
+}
+
+/// How often, and in which version at last, a RouterInfo was passed on.
+struct Flooded {
+    floods: Floods,
+    version: UnixTime,
+}
+
+/// A copy that was sent, and may turn out not to have left.
+struct Owed {
+    since: Instant,
+    to: Hash,
+    entry: StoreEntry,
+    /// Who got one, or did not.
+    tried: Vec<Hash>,
+}
+
+/// Who brought a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A peer, over its session.
+    Peer(Hash),
+    /// Somebody unknown: in garlic, which this peer passed on, or nobody but ourselves.
+    Hidden(Option<Hash>),
+}
+
+impl Origin {
+    const fn peer(self) -> Option<Hash> {
+        match self {
+            Self::Peer(peer) => Some(peer),
+            Self::Hidden(_) => None,
+        }
+    }
 }
 
 impl Role {
@@ -87,7 +134,7 @@ impl Role {
     pub(super) fn sweep(&mut self, now: Instant, unix: UnixTime) {
         if let Some(floodfill) = &mut self.floodfill {
             floodfill.kept.sweep(unix);
-            floodfill.flooded.retain(|_, floods| !floods.is_over(now));
+            floodfill.flooded.retain(|_, flooded| !flooded.floods.is_over(now));
         }
     }
 
@@ -102,6 +149,8 @@ impl Floodfill {
             kept: Kept::new(local),
             flooded: BTreeMap::new(),
             peers: Throttle::new(now, PER_PEER, FROM_PEERS),
+            hops: Throttle::new(now, PER_HOP, FROM_UNKNOWN),
+            owed: Vec::new(),
             unknown: Bucket::new(now, FROM_UNKNOWN.0, FROM_UNKNOWN.1),
             lookups: Throttle::of_lookups(now, true),
             stats: FloodfillStats {
@@ -125,10 +174,10 @@ impl Floodfill {
         &mut self,
         now: Instant,
         unix: UnixTime,
-        from: Option<Hash>,
+        from: Origin,
         set: &LeaseSet,
     ) -> Result<Stored, StoreError> {
-        if set.is_unpublished() {
+        if set.is_unpublished() || set.as_bytes().len() > MAX_LEASE_SET {
             return Err(StoreError::Unwanted);
         }
         super::context::check_lease_set(set, unix)?;
@@ -137,12 +186,14 @@ impl Floodfill {
         if stored == Stored::Known {
             return Ok(stored);
         }
+        self.kept.turn(unix);
         if !self.kept.has_room(&key, unix) {
             return Err(StoreError::TooFar);
         }
         let admitted = match from {
-            Some(peer) => self.peers.admit(now, peer),
-            None => self.unknown.take(now),
+            Origin::Peer(peer) => self.peers.admit(now, peer),
+            Origin::Hidden(Some(hop)) => self.hops.admit(now, hop),
+            Origin::Hidden(None) => self.unknown.take(now),
         };
         if admitted { Ok(stored) } else { Err(StoreError::Throttled) }
     }
@@ -151,9 +202,14 @@ impl Floodfill {
         let key = entry.key();
         match entry {
             StoreEntry::LeaseSet(_) => self.kept.may_flood(now, &key),
-            StoreEntry::RouterInfo(_) => {
+            StoreEntry::RouterInfo(info) => {
                 let room = self.flooded.len() < MAX_FLOODED || self.flooded.contains_key(&key);
-                room && self.flooded.entry(key).or_insert(Floods::new(now)).take(now)
+                let flooded = || Flooded { floods: Floods::new(now), version: info.published() };
+                room && {
+                    let flooded = self.flooded.entry(key).or_insert_with(flooded);
+                    flooded.version = info.published();
+                    flooded.floods.take(now)
+                }
             }
         }
     }
@@ -209,24 +265,27 @@ impl NetDb {
         self.throttle = Throttle::of_lookups(now, serve);
     }
 
-    /// A DatabaseStore that is no answer in garlic to a question of ours: over a session of
-    /// `from`, or, with `None`, from somebody unknown. A floodfill keeps it, confirms it if that is
-    /// asked for, and then passes it on too.
+    /// A DatabaseStore that is no answer in garlic to a question of ours. A floodfill keeps it,
+    /// confirms it if that is asked for, and then passes it on too.
     ///
-    /// Confirmed is only what is kept: whoever publishes tries another floodfill otherwise.
+    /// Confirmed is only what is kept: whoever publishes tries another floodfill otherwise. And, by
+    /// every router, its own RouterInfo: with that Java tests whether somebody is there.
     pub fn handle_published(
         &mut self,
         now: Instant,
         unix: UnixTime,
-        from: Option<Hash>,
+        from: Origin,
         store: DatabaseStore,
     ) -> Result<Stored, StoreError> {
         let DatabaseStore { reply, entry } = store;
-        let result = match (&entry, from) {
+        let result = match (&entry, from.peer()) {
+            (StoreEntry::RouterInfo(info), _) if info.hash() == self.config.local => {
+                Err(StoreError::Own)
+            }
             (StoreEntry::LeaseSet(set), _) => self.keep_lease_set(now, unix, from, set),
             (StoreEntry::RouterInfo(_), Some(_)) => {
                 let store = DatabaseStore { reply: None, entry: entry.clone() };
-                self.handle_store(now, unix, Context::ROUTER, from, store)
+                self.handle_store(now, unix, Context::ROUTER, from.peer(), store)
             }
             // Who hides behind a tunnel speaks to floodfills only.
             (StoreEntry::RouterInfo(_), None) if !self.is_floodfill() => Err(StoreError::Unwanted),
@@ -241,6 +300,12 @@ impl NetDb {
                 }
             }
         };
+        if result == Err(StoreError::Own) {
+            if let Some(reply) = reply {
+                self.confirm(now, from, reply);
+            }
+            return result;
+        }
         let Some(floodfill) = &mut self.role.floodfill else { return result };
         match result {
             Ok(Stored::New | Stored::Newer) => floodfill.stats.stored += 1,
@@ -251,10 +316,23 @@ impl NetDb {
                 return result;
             }
         }
+        // Who opens a session shows its RouterInfo before it publishes it: that we know it then does
+        // not mean that others do.
+        let shown = match &entry {
+            StoreEntry::RouterInfo(info) => {
+                result == Ok(Stored::Known)
+                    && from == Origin::Peer(info.hash())
+                    && floodfill
+                        .flooded
+                        .get(&info.hash())
+                        .is_none_or(|flooded| flooded.version < info.published())
+            }
+            StoreEntry::LeaseSet(_) => false,
+        };
         let Some(reply) = reply else { return result };
-        self.confirm(from, reply);
-        if matches!(result, Ok(Stored::New | Stored::Newer)) {
-            self.flood(now, unix, from, entry);
+        self.confirm(now, from, reply);
+        if shown || matches!(result, Ok(Stored::New | Stored::Newer)) {
+            self.flood(now, unix, from.peer(), entry);
         }
         result
     }
@@ -263,7 +341,7 @@ impl NetDb {
         &mut self,
         now: Instant,
         unix: UnixTime,
-        from: Option<Hash>,
+        from: Origin,
         set: &LeaseSet,
     ) -> Result<Stored, StoreError> {
         let floodfill = self.role.floodfill.as_mut().ok_or(StoreError::Unwanted)?;
@@ -277,9 +355,9 @@ impl NetDb {
 
     /// Says that an entry arrived. Without a tunnel only to who sent it: we connect to nobody on a
     /// stranger's request.
-    fn confirm(&mut self, from: Option<Hash>, reply: StoreReply) {
+    fn confirm(&mut self, now: Instant, from: Origin, reply: StoreReply) {
         let StoreReply { token, tunnel, gateway } = reply;
-        if tunnel.is_some() || Some(gateway) == from {
+        if (tunnel.is_some() || Some(gateway) == from.peer()) && self.confirmations.take(now) {
             self.push(NetDbAction::Confirm { to: gateway, tunnel, token });
         }
     }
@@ -312,13 +390,46 @@ impl NetDb {
             let ctx = Context::ROUTER;
             let choice = Choice { ctx, target, floor: 0, direct: true, exclude: &exclude, count };
             let chosen = self.choose(now, &choice);
-            if let Some(floodfill) = &mut self.role.floodfill {
-                floodfill.stats.flooded += chosen.len() as u64;
+            exclude.extend(&chosen);
+            for to in chosen {
+                self.pass_on(now, to, entry.clone(), exclude.clone());
             }
-            for to in &chosen {
-                self.push(NetDbAction::Flood { to: *to, entry: entry.clone() });
+        }
+    }
+
+    fn pass_on(&mut self, now: Instant, to: Hash, entry: StoreEntry, tried: Vec<Hash>) {
+        let Some(floodfill) = &mut self.role.floodfill else { return };
+        floodfill.stats.flooded += 1;
+        floodfill.owed.retain(|o| now.saturating_since(o.since) <= OWED);
+        if floodfill.owed.len() >= MAX_OWED {
+            floodfill.owed.remove(0);
+        }
+        floodfill.owed.push(Owed { since: now, to, entry: entry.clone(), tried });
+        self.push(NetDbAction::Flood { to, entry });
+    }
+
+    /// A copy that [`NetDbAction::Flood`] asked for could not be sent to `router`, or what was sent
+    /// to it lately did not leave: the next floodfill gets it.
+    pub fn handle_flood_unsent(&mut self, now: Instant, unix: UnixTime, router: Hash) {
+        let Some(floodfill) = &mut self.role.floodfill else { return };
+        floodfill.owed.retain(|o| now.saturating_since(o.since) <= OWED);
+        let lost: Vec<Owed> = floodfill.owed.extract_if(.., |o| o.to == router).collect();
+        for Owed { entry, mut tried, .. } in lost {
+            if tried.len() > MAX_TRIED {
+                continue;
             }
-            exclude.extend(chosen);
+            // Nor to whom the other copies went.
+            if let Some(floodfill) = &self.role.floodfill {
+                let others = floodfill.owed.iter().filter(|o| o.entry.key() == entry.key());
+                tried.extend(others.map(|o| o.to));
+            }
+            let target = RoutingKey::new(&entry.key(), unix);
+            let ctx = Context::ROUTER;
+            let choice = Choice { ctx, target, floor: 0, direct: true, exclude: &tried, count: 1 };
+            if let Some(next) = self.choose(now, &choice).first().copied() {
+                tried.push(next);
+                self.pass_on(now, next, entry, tried);
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ use core::time::Duration;
 
 const SESSION: Hash = Hash([77; 32]);
 const GATEWAY: Hash = Hash([78; 32]);
+/// Through somebody's tunnel that ends at this hop.
+const HIDDEN: Origin = Origin::Hidden(Some(Hash([79; 32])));
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -93,7 +95,7 @@ fn peers(answer: Option<Answer>) -> Vec<Hash> {
 fn what_is_published_is_confirmed_passed_on_and_given_out() {
     let mut db = floodfill(20);
     let entry = set(1);
-    let stored = db.handle_published(at(0), UNIX, None, asking(entry.clone()));
+    let stored = db.handle_published(at(0), UNIX, HIDDEN, asking(entry.clone()));
     assert_eq!(stored, Ok(Stored::New));
     let (confirmed, flooded) = came_of(&mut db);
     assert_eq!(confirmed, [(GATEWAY, Some(4), 9)]);
@@ -124,17 +126,17 @@ fn what_is_published_is_confirmed_passed_on_and_given_out() {
 fn what_came_from_a_floodfill_goes_no_further_and_nothing_goes_twice() {
     let mut db = floodfill(5);
     // A copy carries no token.
-    db.handle_published(at(0), UNIX, Some(SESSION), store(set(1))).unwrap();
+    db.handle_published(at(0), UNIX, Origin::Peer(SESSION), store(set(1))).unwrap();
     assert_eq!(came_of(&mut db), (Vec::new(), Vec::new()));
     // Whoever stores it again is told that it is here.
-    assert_eq!(db.handle_published(at(0), UNIX, None, asking(set(1))), Ok(Stored::Known));
+    assert_eq!(db.handle_published(at(0), UNIX, HIDDEN, asking(set(1))), Ok(Stored::Known));
     let (confirmed, flooded) = came_of(&mut db);
     assert_eq!((confirmed.len(), flooded.len()), (1, 0));
     // Not back to who sent it, nor to the router that it is about.
     let sender = Maker::floodfill(100).hash();
     let about = Maker::floodfill(101).published(UNIX + secs(60)).build();
     let entry = StoreEntry::RouterInfo(about.clone());
-    db.handle_published(at(0), UNIX + secs(60), Some(sender), asking(entry)).unwrap();
+    db.handle_published(at(0), UNIX + secs(60), Origin::Peer(sender), asking(entry)).unwrap();
     let (_, flooded) = came_of(&mut db);
     assert_eq!(flooded.len(), 3);
     assert!(!flooded.contains(&sender) && !flooded.contains(&about.hash()));
@@ -143,7 +145,7 @@ fn what_came_from_a_floodfill_goes_no_further_and_nothing_goes_twice() {
     for n in 1..10 {
         let unix = UNIX + secs(n);
         let entry = StoreEntry::LeaseSet(lease_set(1, unix));
-        db.handle_published(at(n * 1000), unix, None, asking(entry)).unwrap();
+        db.handle_published(at(n * 1000), unix, HIDDEN, asking(entry)).unwrap();
         rounds += usize::from(!came_of(&mut db).1.is_empty());
     }
     assert_eq!(rounds, 3);
@@ -153,7 +155,7 @@ fn what_came_from_a_floodfill_goes_no_further_and_nothing_goes_twice() {
 fn only_what_is_kept_is_confirmed() {
     let mut db = floodfill(5);
     let newer = StoreEntry::LeaseSet(lease_set(3, UNIX + secs(5)));
-    db.handle_published(at(0), UNIX + secs(5), None, store(newer)).unwrap();
+    db.handle_published(at(0), UNIX + secs(5), HIDDEN, store(newer)).unwrap();
     for (entry, want) in [
         (forged(4, UNIX), StoreError::BadSignature),
         (StoreEntry::LeaseSet(lease_set(5, UNIX - secs(601))), StoreError::Expired),
@@ -161,7 +163,7 @@ fn only_what_is_kept_is_confirmed() {
         (StoreEntry::RouterInfo(Maker::new(900).forged().build()), StoreError::BadSignature),
         (StoreEntry::RouterInfo(Maker::new(900).net_id(Some(2)).build()), StoreError::WrongNetwork),
     ] {
-        for from in [None, Some(SESSION)] {
+        for from in [HIDDEN, Origin::Peer(SESSION)] {
             let result = db.handle_published(at(0), UNIX, from, asking(entry.clone()));
             assert_eq!(result, Err(want));
             assert_eq!(came_of(&mut db), (Vec::new(), Vec::new()), "{want}");
@@ -169,7 +171,7 @@ fn only_what_is_kept_is_confirmed() {
     }
     assert_eq!(db.floodfill_stats().unwrap().refused, 10);
     // An old version is superseded: the publisher has nothing to do, others have nothing to learn.
-    assert_eq!(db.handle_published(at(0), UNIX, None, asking(set(3))), Err(StoreError::Older));
+    assert_eq!(db.handle_published(at(0), UNIX, HIDDEN, asking(set(3))), Err(StoreError::Older));
     let (confirmed, flooded) = came_of(&mut db);
     assert_eq!((confirmed.len(), flooded.len()), (1, 0));
 }
@@ -181,9 +183,8 @@ fn nobody_is_dialled_on_a_strangers_request() {
         let reply = Some(StoreReply { token: 9, tunnel: None, gateway });
         DatabaseStore { reply, entry: set(1) }
     };
-    for (from, gateway, want) in
-        [(None, GATEWAY, 0), (Some(SESSION), GATEWAY, 0), (Some(SESSION), SESSION, 1)]
-    {
+    let peer = Origin::Peer(SESSION);
+    for (from, gateway, want) in [(HIDDEN, GATEWAY, 0), (peer, GATEWAY, 0), (peer, SESSION, 1)] {
         db.handle_published(at(0), UNIX, from, direct(gateway)).unwrap();
         assert_eq!(came_of(&mut db).0.len(), want);
     }
@@ -213,7 +214,7 @@ fn just_before_midnight_it_also_goes_to_the_floodfills_of_tomorrow() {
     let mut db = floodfill(30);
     let set = lease_set_until(1, late, late + secs(600));
     let entry = StoreEntry::LeaseSet(set.clone());
-    db.handle_published(at(0), late, None, asking(entry)).unwrap();
+    db.handle_published(at(0), late, HIDDEN, asking(entry)).unwrap();
     let (_, flooded) = came_of(&mut db);
     assert_eq!(flooded.len(), 5);
     let tomorrow = RoutingKey::new(&set.key(), late + secs(300));
@@ -234,27 +235,114 @@ fn a_flood_of_lease_sets_of_one_peer_does_not_keep_out_others() {
         let entry = forged(1, unix);
         for n in 0..100 {
             let now = at(second * 1000 + n * 10);
-            let result = db.handle_published(now, unix, Some(flooder), store(entry.clone()));
+            let result =
+                db.handle_published(now, unix, Origin::Peer(flooder), store(entry.clone()));
             admitted += usize::from(result == Err(StoreError::BadSignature));
         }
     }
     assert_eq!(admitted, 1_200);
     let unix = UNIX + secs(20);
     let entry = StoreEntry::LeaseSet(lease_set(7, unix));
-    assert!(db.handle_published(at(20_000), unix, Some(SESSION), store(entry)).is_ok());
+    assert!(db.handle_published(at(20_000), unix, Origin::Peer(SESSION), store(entry)).is_ok());
+}
+
+#[test]
+fn a_flood_through_one_hop_does_not_keep_out_those_who_come_another_way() {
+    let mut db = floodfill(3);
+    let mut admitted = 0;
+    for second in 0..20 {
+        let unix = UNIX + secs(second);
+        let entry = forged(1, unix);
+        for n in 0..200 {
+            let now = at(second * 1000 + n * 5);
+            let result = db.handle_published(now, unix, HIDDEN, store(entry.clone()));
+            admitted += usize::from(result == Err(StoreError::BadSignature));
+        }
+    }
+    assert_eq!(admitted, 600);
+    let unix = UNIX + secs(20);
+    let entry = StoreEntry::LeaseSet(lease_set(7, unix));
+    let other = Origin::Hidden(Some(Hash([80; 32])));
+    assert!(db.handle_published(at(20_000), unix, other, store(entry)).is_ok());
+}
+
+#[test]
+fn our_own_router_info_is_confirmed_by_every_router_and_told_to_nobody() {
+    let own = StoreEntry::RouterInfo(Maker::new(0).build());
+    for mode in [config::Floodfill::On, config::Floodfill::Off] {
+        let mut db = floodfill(5);
+        db.set_role(at(0), mode);
+        for from in [HIDDEN, Origin::Peer(SESSION)] {
+            let result = db.handle_published(at(0), UNIX, from, asking(own.clone()));
+            assert_eq!(result, Err(StoreError::Own));
+            assert_eq!(came_of(&mut db), (alloc::vec![(GATEWAY, Some(4), 9)], Vec::new()));
+        }
+    }
+}
+
+#[test]
+fn confirmations_are_bounded_whatever_is_repeated() {
+    let mut db = floodfill(3);
+    let mut confirmed = 0;
+    for n in 0..2_000_u64 {
+        let hop = Origin::Hidden(Some(Hash::of(&n.to_be_bytes())));
+        let _known = db.handle_published(at(0), UNIX, hop, asking(set(1)));
+        confirmed += came_of(&mut db).0.len();
+    }
+    assert_eq!(confirmed, 400);
+}
+
+#[test]
+fn a_copy_that_does_not_leave_goes_to_the_next_floodfill() {
+    let mut db = floodfill(10);
+    let entry = set(1);
+    db.handle_published(at(0), UNIX, HIDDEN, asking(entry.clone())).unwrap();
+    let target = RoutingKey::new(&entry.key(), UNIX);
+    let mut near: Vec<Hash> = (0..10).map(|n| Maker::floodfill(100 + n).hash()).collect();
+    near.sort_by_key(|hash| target.distance(hash));
+    assert_eq!(came_of(&mut db).1, near[..3]);
+    for (n, dead) in near.iter().take(7).enumerate() {
+        db.handle_unreachable(at(1_000), UNIX, *dead);
+        let next: Vec<Hash> = near.get(n + 3).copied().into_iter().collect();
+        assert_eq!(came_of(&mut db).1, next);
+        // Once is enough.
+        db.handle_unreachable(at(1_000), UNIX, *dead);
+        assert_eq!(came_of(&mut db).1, []);
+    }
+    // Much later it was something else that did not leave.
+    db.handle_unreachable(at(60_000), UNIX, near[9]);
+    assert_eq!(came_of(&mut db).1, []);
+}
+
+#[test]
+fn who_shows_its_router_info_and_then_publishes_it_is_passed_on_once() {
+    let mut db = floodfill(10);
+    let info = Maker::new(900).build();
+    let from = Origin::Peer(info.hash());
+    db.handle_peer_info(at(0), UNIX, info.clone()).unwrap();
+    for want in [3, 0] {
+        let entry = StoreEntry::RouterInfo(info.clone());
+        let result = db.handle_published(at(0), UNIX, from, asking(entry));
+        assert_eq!(result, Ok(Stored::Known));
+        let (confirmed, flooded) = came_of(&mut db);
+        assert_eq!((confirmed.len(), flooded.len()), (1, want));
+    }
 }
 
 #[test]
 fn who_is_none_keeps_confirms_and_answers_nothing_of_the_kind() {
     let mut db = floodfill(5);
-    db.handle_published(at(0), UNIX, None, store(set(1))).unwrap();
+    db.handle_published(at(0), UNIX, HIDDEN, store(set(1))).unwrap();
     db.set_role(at(0), config::Floodfill::Off);
-    assert_eq!(db.handle_published(at(0), UNIX, None, asking(set(2))), Err(StoreError::Unwanted));
+    assert_eq!(db.handle_published(at(0), UNIX, HIDDEN, asking(set(2))), Err(StoreError::Unwanted));
     let info = Maker::new(900).build();
     let entry = StoreEntry::RouterInfo(info.clone());
-    let result = db.handle_published(at(0), UNIX, None, asking(entry.clone()));
+    let result = db.handle_published(at(0), UNIX, HIDDEN, asking(entry.clone()));
     assert_eq!(result, Err(StoreError::Unwanted));
-    assert_eq!(db.handle_published(at(0), UNIX, Some(SESSION), asking(entry)), Ok(Stored::New));
+    assert_eq!(
+        db.handle_published(at(0), UNIX, Origin::Peer(SESSION), asking(entry)),
+        Ok(Stored::New)
+    );
     assert_eq!(came_of(&mut db), (Vec::new(), Vec::new()));
     assert!(ask(&mut db, UNIX, None, set(1).key(), LookupType::LeaseSet).is_none());
     assert!(ask(&mut db, UNIX, Some(SESSION), set(1).key(), LookupType::LeaseSet).is_none());
@@ -267,7 +355,7 @@ fn a_fit_router_enrols_itself_when_it_may() {
     let mut db = floodfill(5);
     db.set_role(at(0), config::Floodfill::Off);
     let bandwidth = crate::wire::router_info::Bandwidth::X;
-    let fitness = Fitness { reachable: true, bandwidth, peers: 500, transit: 500 };
+    let fitness = Fitness { published: true, inbound: 10, bandwidth, peers: 500, transit: 500 };
     let hours = |db: &mut NetDb, n: u64| {
         let (mut assessed, mut renewed) = (0, 0);
         db.handle_timeout(at(n * 3_600_000), UNIX + secs(n * 3600));

@@ -302,7 +302,7 @@ impl Apps {
         let open = self.embedded.values().filter(|e| e.app == from.0 && e.remote.is_none()).count();
         self.embedded.insert(conn, Entry::new(from.0, what));
         let resolved = self.book.resolve(to);
-        let stopping = self.stopping;
+        let (stopping, alone) = (self.stopping, self.alone);
         let app = self.own_mut(from);
         let max_open = app.as_ref().and_then(|app| app.embedded()).map_or(0, |e| e.max_open);
         let why = match (resolved, app, what) {
@@ -313,6 +313,7 @@ impl Apps {
                 return conn;
             }
             (Some(_), _, _) if stopping => Failure::ShuttingDown,
+            (Some(_), _, _) if alone => Failure::NoRouters,
             (Some(_), _, _) if open >= max_open => Failure::TooMany,
             (Some((hash, _)), Some(app), Waiting::Stream(_))
                 if hash == app.destination.identity().hash() =>
