@@ -1,4 +1,5 @@
-//! The world around a router: whole networks in virtual time, real i2pd peers, small HTTP ends.
+//! The world around a router: whole networks in virtual time, real i2pd peers, small HTTP ends,
+//! a browser.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,9 +11,13 @@
     reason = "a test harness fails by panicking, speaks on stderr and times real routers"
 )]
 
+pub mod browser;
 pub mod http;
 pub mod i2pd;
 pub mod namespace;
+pub mod needs;
 pub mod node;
+pub mod png;
 pub mod program;
+pub mod testnet;
 pub mod world;
