@@ -20,7 +20,8 @@
 #[path = "../../core/examples/common/mod.rs"]
 mod common;
 
-use common::{App, Clock, Failed, LIMIT, ROUTERS, Service, Visitor, config, seed};
+use common::apps::{App, Service, Visitor};
+use common::{Clock, Failed, LIMIT, ROUTERS, config, seed, tunnels};
 use mio::event::Event as Ready;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -58,10 +59,10 @@ fn main() -> Result<(), Failed> {
     }
     let [near, far, _] = nodes.as_mut_slice() else { return Err("three routers".into()) };
 
-    let (service, address) = far.call(Service::open)??;
+    let (service, address) = far.call(|router, now| Service::open(router, now, tunnels()))??;
     far.app = App::Service(service);
     let to: Target = address.parse()?;
-    let visitor = near.call(|router, now| Visitor::open(router, now, &to))??;
+    let visitor = near.call(|router, now| Visitor::open(router, now, &to, tunnels()))??;
     near.app = App::Visitor(visitor);
     run_until(&mut poll, &mut nodes, clock, |node| node.app.is_there())?;
     if let Some(Node { app: App::Visitor(visitor), .. }) = nodes.first() {

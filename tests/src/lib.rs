@@ -11,13 +11,20 @@
     reason = "a test harness fails by panicking, speaks on stderr and times real routers"
 )]
 
+#[cfg(unix)]
 pub mod browser;
 pub mod http;
+#[cfg(unix)]
 pub mod i2pd;
+#[cfg(unix)]
 pub mod namespace;
+#[cfg(unix)]
 pub mod needs;
+#[cfg(unix)]
 pub mod node;
 pub mod png;
+#[cfg(unix)]
 pub mod program;
+#[cfg(unix)]
 pub mod testnet;
 pub mod world;
