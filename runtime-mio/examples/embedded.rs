@@ -33,7 +33,6 @@ use ramson_core::router::input::{
 use ramson_core::router::output::{Action, Event};
 use ramson_core::time::Instant;
 use rustix::io::Errno;
-use slab::Slab;
 use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -45,6 +44,8 @@ use std::time::Duration;
 const CHUNK: usize = 64 << 10;
 /// How often a router is told the wall clock.
 const WALL_CLOCK: Duration = Duration::from_secs(60);
+/// The number of a node's listener. Those of streams are greater: nothing is accepted as the 0th.
+const LISTENER: usize = 0;
 
 fn main() -> Result<(), Failed> {
     let clock = Clock::start();
@@ -57,13 +58,19 @@ fn main() -> Result<(), Failed> {
         stored.router_infos.extend(infos.map(Arc::from));
         nodes.push(Node::start(number, poll.registry(), clock, stored)?);
     }
-    let [near, far, _] = nodes.as_mut_slice() else { return Err("three routers".into()) };
 
-    let (service, address) = far.call(|router, now| Service::open(router, now, tunnels()))??;
+    // Methods of a router are followed by a `drain`, as all that is said to it.
+    let far = nodes.last_mut().ok_or("no router")?;
+    let (service, address) = Service::open(&mut far.router, clock.now(), tunnels())?;
     far.app = App::Service(service);
+    far.drain()?;
+    run_until(&mut poll, &mut nodes, clock, |node| node.app.is_there())?;
+
+    let near = nodes.first_mut().ok_or("no router")?;
     let to: Target = address.parse()?;
-    let visitor = near.call(|router, now| Visitor::open(router, now, &to, tunnels()))??;
+    let visitor = Visitor::open(&mut near.router, clock.now(), &to, tunnels())?;
     near.app = App::Visitor(visitor);
+    near.drain()?;
     run_until(&mut poll, &mut nodes, clock, |node| node.app.is_there())?;
     if let Some(Node { app: App::Visitor(visitor), .. }) = nodes.first() {
         visitor.check()?;
@@ -121,8 +128,7 @@ struct Node {
     listener: TcpListener,
     /// The listener may have something.
     acceptable: bool,
-    conns: Slab<Conn>,
-    by_id: BTreeMap<ConnId, usize>,
+    conns: BTreeMap<ConnId, Conn>,
     accepted: u64,
     /// When it was told the wall clock.
     told: Instant,
@@ -132,7 +138,6 @@ struct Node {
 /// One TCP stream of a router, to another router. mio tells once that a socket has something or has
 /// room; it is remembered until the socket says that it has not.
 struct Conn {
-    id: ConnId,
     socket: TcpStream,
     connecting: bool,
     readable: bool,
@@ -156,7 +161,8 @@ impl Node {
     ) -> Result<Self, Failed> {
         let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let config = Arc::new(config(listener.local_addr()?.port()));
-        registry.register(&mut listener, Token(number), Interest::READABLE)?;
+        let token = Token(LISTENER * ROUTERS + number);
+        registry.register(&mut listener, token, Interest::READABLE)?;
         let now = clock.now();
         let mut node = Self {
             number,
@@ -166,8 +172,7 @@ impl Node {
             app: App::Bystander,
             listener,
             acceptable: false,
-            conns: Slab::new(),
-            by_id: BTreeMap::new(),
+            conns: BTreeMap::new(),
             accepted: 0,
             told: now,
             stopped: false,
@@ -183,22 +188,19 @@ impl Node {
         Ok(result)
     }
 
-    /// Remembers what mio says of a socket: 0 is the listener, the streams follow.
+    /// Remembers what mio says of a socket.
     fn note(&mut self, number: usize, event: &Ready) {
-        match number.checked_sub(1) {
-            None => self.acceptable = true,
-            Some(key) => {
-                if let Some(conn) = self.conns.get_mut(key) {
-                    conn.readable |= event.is_readable() || event.is_read_closed();
-                    conn.writable |= event.is_writable() || event.is_write_closed();
-                }
-            }
+        if number == LISTENER {
+            self.acceptable = true;
+        } else if let Some(conn) = self.conns.get_mut(&ConnId::from_u64(number as u64)) {
+            conn.readable |= event.is_readable() || event.is_read_closed();
+            conn.writable |= event.is_writable() || event.is_write_closed();
         }
     }
 
     /// How long nothing has to be done unless a socket says so.
     fn sleep(&self, now: Instant) -> Duration {
-        if self.acceptable || self.conns.iter().any(|(_, conn)| conn.has_input()) {
+        if self.acceptable || self.conns.values().any(Conn::has_input) {
             return Duration::ZERO;
         }
         let deadline = self.router.poll_timeout().map(|(at, _why)| at);
@@ -209,10 +211,10 @@ impl Node {
     fn turn(&mut self) -> Result<(), Failed> {
         self.accept()?;
         self.drain()?;
-        for key in self.conns.iter().map(|(key, _)| key).collect::<Vec<_>>() {
-            self.read(key);
+        for id in self.conns.keys().copied().collect::<Vec<_>>() {
+            self.read(id);
             self.drain()?;
-            self.write(key);
+            self.write(id);
             self.drain()?;
         }
         let now = self.clock.now();
@@ -246,28 +248,17 @@ impl Node {
         Ok(())
     }
 
-    /// Takes a stream into the tables and the poll.
+    /// Takes a stream into the table and the poll.
     fn insert(&mut self, id: ConnId, mut socket: TcpStream, connecting: bool) -> io::Result<()> {
-        let entry = self.conns.vacant_entry();
-        let key = entry.key();
-        let token = Token((key + 1) * ROUTERS + self.number);
+        let token = Token(id.as_u64() as usize * ROUTERS + self.number);
         self.registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        entry.insert(Conn::new(id, socket, connecting));
-        self.by_id.insert(id, key);
+        self.conns.insert(id, Conn::new(socket, connecting));
         Ok(())
     }
 
-    fn remove(&mut self, id: ConnId) {
-        if let Some(mut conn) = self.by_id.remove(&id).and_then(|key| self.conns.try_remove(key)) {
-            // Closing it does the same.
-            let _ = self.registry.deregister(&mut conn.socket);
-        }
-    }
-
     /// Hands the router what a stream brings: that it is there, bytes, its end.
-    fn read(&mut self, key: usize) {
-        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.has_input()) else { return };
-        let id = conn.id;
+    fn read(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.has_input()) else { return };
         if conn.connecting {
             match conn.is_connected() {
                 // Another event follows.
@@ -309,9 +300,8 @@ impl Node {
     }
 
     /// Sends what the router has for a stream, as far as the socket takes it.
-    fn write(&mut self, key: usize) {
-        while let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.has_room()) {
-            let id = conn.id;
+    fn write(&mut self, id: ConnId) {
+        while let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.has_room()) {
             if let Err(e) = conn.flush() {
                 self.fail(id, &e);
                 return;
@@ -331,7 +321,7 @@ impl Node {
 
     /// A stream is gone.
     fn fail(&mut self, id: ConnId, e: &io::Error) {
-        self.remove(id);
+        self.conns.remove(&id);
         let error = match e.kind() {
             ErrorKind::ConnectionRefused => ConnError::Refused,
             ErrorKind::TimedOut => ConnError::TimedOut,
@@ -351,9 +341,7 @@ impl Node {
             }
             while let Some(id) = self.router.poll_writable() {
                 busy = true;
-                if let Some(key) = self.by_id.get(&id) {
-                    self.write(*key);
-                }
+                self.write(id);
             }
             while let Some(event) = self.router.poll_app_event() {
                 busy = true;
@@ -374,16 +362,17 @@ impl Node {
                 }
             }
             Action::Resume(id) => {
-                if let Some(conn) = self.by_id.get(&id).and_then(|key| self.conns.get_mut(*key)) {
+                if let Some(conn) = self.conns.get_mut(&id) {
                     conn.paused = false;
                 }
             }
             Action::Close { conn: id, abort } => {
-                if let Some(key) = self.by_id.get(&id).filter(|_| !abort) {
+                if !abort {
                     // Its last words.
-                    self.write(*key);
+                    self.write(id);
                 }
-                self.remove(id);
+                // The poll forgets a socket that is closed.
+                self.conns.remove(&id);
             }
             // Work that may run on any thread; here it has this one.
             Action::Run { id, job } => {
@@ -400,9 +389,8 @@ impl Node {
 }
 
 impl Conn {
-    const fn new(id: ConnId, socket: TcpStream, connecting: bool) -> Self {
+    const fn new(socket: TcpStream, connecting: bool) -> Self {
         Self {
-            id,
             socket,
             connecting,
             readable: false,
