@@ -17,10 +17,16 @@ impl ConnId {
         Self(n << 1 | 1)
     }
 
-    /// A number unique to the stream, for a runtime's tables.
+    /// A number unique to the stream, for a runtime's tables and for the tokens of its poll.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
+    }
+
+    /// The handle with this number. The router ignores what happens to streams that it does not know.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
     }
 }
 
@@ -41,5 +47,20 @@ impl Opener {
     pub(crate) const fn open(&mut self) -> ConnId {
         self.next += LANES;
         ConnId::opened(self.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_stands_for_its_stream_whoever_opened_it() {
+        let mut opener = Opener::new(1);
+        let conns = [ConnId::accepted(0), ConnId::accepted(1), opener.open(), opener.open()];
+        for (i, conn) in conns.iter().enumerate() {
+            assert_eq!(ConnId::from_u64(conn.as_u64()), *conn);
+            assert_eq!(conns.iter().position(|c| c.as_u64() == conn.as_u64()), Some(i));
+        }
     }
 }

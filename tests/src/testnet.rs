@@ -8,22 +8,20 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// More than anything takes.
-pub const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(60);
 
 /// A network that runs. Killed when dropped.
 pub struct Testnet {
     child: Child,
     said: Lines<BufReader<ChildStdout>>,
-    /// Its HTTP proxy.
+    /// Where its HTTP proxy listens.
     pub proxy: SocketAddr,
-    /// Its files.
+    /// Where its routers keep their data.
     pub folder: PathBuf,
 }
 
 impl Testnet {
-    /// Starts one of six routers, with these options besides; `exe` is
-    /// `env!("CARGO_BIN_EXE_ramson-under-test")`.
+    /// Starts one of six routers with the program `exe`, with these options besides.
     #[must_use]
     pub fn start(exe: &str, options: &[&str]) -> Self {
         let mut child = Command::new(exe)
@@ -53,11 +51,10 @@ impl Testnet {
         }
     }
 
-    /// Ends it as a user does.
-    pub fn stop(&mut self) -> Value {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.end()
+    /// The number of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for its good end; what it said last.

@@ -1,12 +1,14 @@
 //! `ramson testnet` as a process: what it says, what it leaves behind, and how it ends.
 
 use ramson_tests::http::get_until;
-use ramson_tests::testnet::{LONG, Testnet};
+use ramson_tests::testnet::Testnet;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::time::Duration;
 
 const EXE: &str = env!("CARGO_BIN_EXE_ramson-under-test");
+const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_network_gets_ready_and_ends_when_its_time_is_over() {
@@ -33,7 +35,9 @@ fn the_example_site_is_seen_through_the_proxy() {
     assert!(text.contains("It works."), "{text}");
     assert!(text.contains(".b32.i2p"), "the page knows who came: {text}");
     testnet.wait("open");
-    testnet.stop();
+    let pid = testnet.pid().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    testnet.end();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::wire::identity::Identity;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
+use core::str::FromStr;
 
 /// The shortest base64 of a destination: 387 bytes.
 const MIN_BASE64: usize = 516;
@@ -40,6 +41,15 @@ impl Target {
     #[must_use]
     pub fn authority(&self, port: u16) -> String {
         if port == 0 { self.host() } else { format!("{}:{port}", self.host()) }
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    /// As [`parse_host`].
+    fn from_str(host: &str) -> Result<Self, TargetError> {
+        parse_host(host)
     }
 }
 
@@ -151,6 +161,7 @@ mod tests {
             (format!("{b64}.I2P").as_str(), Target::Destination(id.clone())),
         ] {
             assert_eq!(parse_host(text).as_ref(), Ok(&want), "{text}");
+            assert_eq!(text.parse().as_ref(), Ok(&want), "{text}");
             assert_eq!(parse_authority(&format!("{text}:81")), Ok((want, Some(81))), "{text}");
         }
         assert_eq!(parse_host(&b64).unwrap().host(), b32);

@@ -13,6 +13,8 @@
 //! Handles are never used twice in one run, and a verb with one that is dead does nothing; what is
 //! asked of a destination that is closed fails with [`Failure::ShuttingDown`].
 //!
+//! `examples/poll_loop.rs` of this crate is a whole program: a loop, a service and its visitor.
+//!
 //! What the router holds for its embedder is bounded: streams and lookups by
 //! [`StreamingConfig::max_streams`] and [`NewDestination::incoming`], bytes by the streams' buffers,
 //! datagrams by number and size, the oldest being dropped. A stream counts until its last event was
