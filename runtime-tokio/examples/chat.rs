@@ -39,6 +39,8 @@ async fn main() -> Result<(), Failed> {
         }
         ["connect", address, ..] => {
             let (router, me) = join("chat", None, arguments.get(2..).unwrap_or_default()).await?;
+            println!("waiting for tunnels");
+            me.ready().await?;
             let talked = guest(&me, address, BufReader::new(stdin()), stdout()).await;
             router.shutdown().await;
             talked
@@ -89,7 +91,7 @@ async fn talk(
     };
     let listen = async {
         while let Some(line) = line(&mut read).await? {
-            heard.write_all(&line).await?;
+            heard.write_all(&shown(line)).await?;
             heard.flush().await?;
         }
         Ok::<_, Failed>(())
@@ -98,6 +100,16 @@ async fn talk(
     // Both have ended; wait until the other side knows that we heard.
     read.into_inner().unsplit(write).closed().await?;
     Ok(())
+}
+
+/// A line as it may be shown: who talks to us must not talk to our terminal.
+fn shown(mut line: Vec<u8>) -> Vec<u8> {
+    for byte in &mut line {
+        if byte.is_ascii_control() && *byte != b'\n' {
+            *byte = b'?';
+        }
+    }
+    line
 }
 
 /// The next line with its end, `None` after the last.

@@ -34,7 +34,12 @@ async fn main() -> Result<(), Failed> {
         ["demo"] => demo().await,
         ["receive", folder, ..] => {
             let folder = Path::new(folder);
-            let kept = fs::read(folder.join(KEYS)).await.ok();
+            let kept = match fs::read(folder.join(KEYS)).await {
+                Ok(keys) => Some(keys),
+                // Only what is not there is made: keys that cannot be read are somebody's address.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+                Err(e) => return Err(e.into()),
+            };
             let reseed = arguments.get(2..).unwrap_or_default();
             let (_router, me) = join("filedrop", kept.as_deref(), reseed).await?;
             if kept.is_none() {

@@ -131,6 +131,7 @@ impl Builder {
             opened: OnceLock::new(),
             life,
             inbox: Inbox::default(),
+            backlog: self.new.incoming.map_or(BACKLOG, |limits| limits.all).max(1),
         });
         let (answer, opened) = oneshot::channel();
         let request = Request::Open { new: Box::new(self.new), shared: shared.clone(), answer };
@@ -181,7 +182,8 @@ impl Destination {
         self.shared.opened.get().map_or(&[], |opened| &opened.keys)
     }
 
-    /// Waits for its first tunnels. Nothing has to: what is asked for earlier waits too.
+    /// Waits for its first tunnels. What is asked for earlier waits too, but for no longer than 20 s: in
+    /// a new router on a large network wait here first.
     ///
     /// # Errors
     ///
@@ -201,7 +203,7 @@ impl Destination {
     ///
     /// See [`ListenError`].
     pub async fn listen(&self, port: u16) -> Result<Listener, ListenError> {
-        let (queue, streams) = mpsc::unbounded_channel();
+        let (queue, streams) = mpsc::channel(self.shared.backlog);
         let (answer, free) = oneshot::channel();
         let request = Request::Listen { id: self.id, port, queue, answer };
         self.shared.requests.send(request).map_err(|_| ListenError::Closed)?;
@@ -370,12 +372,17 @@ impl fmt::Debug for Destination {
     }
 }
 
+/// As many as one application may have open at all, unless it has limits of its own.
+const BACKLOG: usize = 512;
+
 /// What a destination's handles share with the driver.
 pub(crate) struct Shared {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     opened: OnceLock<Opened>,
     pub(crate) life: watch::Sender<Life>,
     pub(crate) inbox: Inbox,
+    /// Streams that wait at each listener to be accepted.
+    pub(crate) backlog: usize,
 }
 
 /// How far a destination has come.

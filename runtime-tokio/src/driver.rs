@@ -251,7 +251,7 @@ impl<H: Host> Driver<H> {
                 busy = true;
                 self.guests.event(&mut self.router, self.clock.now(), event);
             }
-            self.guests.tick(&mut self.router, self.clock.now());
+            busy |= self.guests.tick(&mut self.router, self.clock.now());
             if !busy {
                 return;
             }

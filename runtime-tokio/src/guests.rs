@@ -25,14 +25,17 @@ const LINGER: Duration = Duration::from_secs(30);
 pub(crate) struct Guests {
     destinations: BTreeMap<DestinationId, Guest>,
     pipes: BTreeMap<StreamHandle, Arc<Pipe>>,
-    lookups: BTreeMap<LookupHandle, oneshot::Sender<Result<Identity, Failure>>>,
+    lookups: BTreeMap<LookupHandle, (DestinationId, Answer)>,
     /// Destinations that nobody holds, and until when they may last.
     lingering: BTreeMap<DestinationId, Instant>,
 }
 
+/// Who waits for a search.
+type Answer = oneshot::Sender<Result<Identity, Failure>>;
+
 struct Guest {
     shared: Weak<Shared>,
-    listeners: BTreeMap<u16, mpsc::UnboundedSender<Stream>>,
+    listeners: BTreeMap<u16, mpsc::Sender<Stream>>,
 }
 
 impl Guests {
@@ -48,7 +51,7 @@ impl Guests {
             }
             Request::Close { id, linger: true } => {
                 self.lingering.insert(id, now + LINGER);
-                self.tick(router, now);
+                let _closed = self.tick(router, now);
             }
             Request::Close { id, linger: false } => self.close(router, now, id),
             Request::Listen { id, port, queue, answer } => {
@@ -57,13 +60,14 @@ impl Guests {
             Request::Unlisten { id, port } => {
                 // Another one may have the port by now.
                 if let Some(guest) = self.destinations.get_mut(&id)
-                    && guest.listeners.get(&port).is_some_and(mpsc::UnboundedSender::is_closed)
+                    && guest.listeners.get(&port).is_some_and(mpsc::Sender::is_closed)
                 {
                     guest.listeners.remove(&port);
                     router.unlisten(id, port);
                 }
             }
             Request::Connect { id, to, ports, pipe } => {
+                self.prune(router, now);
                 let handle = router.connect(now, id, &to, ports);
                 pipe.begin(handle, None);
                 self.pipes.insert(handle, pipe);
@@ -75,8 +79,9 @@ impl Guests {
                 }
             }
             Request::LookUp { id, to, answer } => {
+                self.prune(router, now);
                 let handle = router.look_up(now, id, &to);
-                self.lookups.insert(handle, answer);
+                self.lookups.insert(handle, (id, answer));
             }
             Request::Send { id, to, ports, kind, payload, answer } => {
                 let _unwanted =
@@ -129,8 +134,8 @@ impl Guests {
         }
     }
 
-    /// Closes destinations that have lingered enough.
-    pub(crate) fn tick(&mut self, router: &mut Router, now: Instant) {
+    /// Closes destinations that have lingered enough; says whether there were any.
+    pub(crate) fn tick(&mut self, router: &mut Router, now: Instant) -> bool {
         let over = |id: &DestinationId, until: &Instant| *until <= now || router.is_idle(*id);
         let done: Vec<DestinationId> = self
             .lingering
@@ -138,8 +143,16 @@ impl Guests {
             .filter(|(id, until)| over(id, until))
             .map(|(id, _)| *id)
             .collect();
-        for id in done {
-            self.close(router, now, id);
+        for id in &done {
+            self.close(router, now, *id);
+        }
+        !done.is_empty()
+    }
+
+    /// Gives up searches whose futures were dropped: they count in the destination's limits.
+    fn prune(&mut self, router: &mut Router, now: Instant) {
+        for (handle, _) in self.lookups.extract_if(.., |_, (_, answer)| answer.is_closed()) {
+            router.cancel_lookup(now, handle);
         }
     }
 
@@ -174,7 +187,7 @@ impl Guests {
         router: &mut Router,
         id: DestinationId,
         port: u16,
-        queue: mpsc::UnboundedSender<Stream>,
+        queue: mpsc::Sender<Stream>,
     ) -> Result<(), ListenError> {
         let guest = self.destinations.get_mut(&id).ok_or(ListenError::Closed)?;
         if guest.listeners.get(&port).is_some_and(|other| !other.is_closed()) {
@@ -193,6 +206,8 @@ impl Guests {
             shared.life.send_replace(Life::Closed);
         }
         router.close_destination(now, id);
+        // Who waits for one hears it by the end of its sender.
+        self.lookups.retain(|_, (of, _)| *of != id);
         self.pipes.retain(|_, pipe| {
             let open = pipe.of() != id;
             if !open {
@@ -220,8 +235,8 @@ impl Guests {
         let pipe = Arc::new(Pipe::new(id));
         pipe.begin(handle, Some(remote.clone()));
         self.pipes.insert(handle, pipe.clone());
-        // A stream that nobody takes is dropped, and with it reset.
-        let _nobody = queue.send(Stream::new(pipe, shared, remote, ports));
+        // A stream that nobody takes, or for which there is no place, is dropped, and with it reset.
+        let _nobody = queue.try_send(Stream::new(pipe, shared, remote, ports));
         self.pump(router, now, handle);
     }
 
@@ -233,7 +248,7 @@ impl Guests {
     }
 
     fn answer(&mut self, handle: LookupHandle, result: Result<Identity, Failure>) {
-        if let Some(answer) = self.lookups.remove(&handle) {
+        if let Some((_, answer)) = self.lookups.remove(&handle) {
             let _unwanted = answer.send(result);
         }
     }

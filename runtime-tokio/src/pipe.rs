@@ -40,6 +40,8 @@ struct State {
     finish: bool,
     finished: bool,
     over: Option<Result<(), Failure>>,
+    /// Somebody accepted it. One that nobody did, and that has failed, is of no use to anybody.
+    accepted: bool,
     /// The user is gone.
     left: bool,
     /// The driver is to look at it, and was told so.
@@ -57,6 +59,14 @@ impl State {
 
     fn unread(&self) -> usize {
         self.incoming.len() - self.taken
+    }
+
+    /// Room to read into: what was taken goes first, or the buffer of a reader that is always a little
+    /// behind would grow as long as its stream.
+    fn room(&mut self) -> usize {
+        self.incoming.drain(..self.taken);
+        self.taken = 0;
+        CAPACITY.saturating_sub(self.incoming.len())
     }
 }
 
@@ -203,6 +213,13 @@ impl Pipe {
         }
     }
 
+    /// Takes an incoming stream; false when it has failed already.
+    pub(crate) fn accept(&self) -> bool {
+        let mut state = self.lock();
+        state.accepted = true;
+        !matches!(state.over, Some(Err(_)))
+    }
+
     pub(crate) fn remote(&self) -> Option<Identity> {
         self.lock().remote.clone()
     }
@@ -223,6 +240,8 @@ impl Pipe {
         let mut state = self.lock();
         state.handle = Some(handle);
         state.connected = remote.is_some();
+        // Who opens a stream has it.
+        state.accepted = remote.is_none();
         state.remote = remote;
     }
 
@@ -252,6 +271,10 @@ impl Pipe {
         let mut state = self.lock();
         if state.over.is_none() {
             state.over = Some(result);
+        }
+        if result.is_err() && !state.accepted {
+            state.incoming = Vec::new();
+            state.taken = 0;
         }
         state.wake();
     }
@@ -289,7 +312,7 @@ impl Pipe {
         }
         let mut read = 0;
         while !state.left {
-            let room = CAPACITY.saturating_sub(state.unread());
+            let room = state.room();
             let n = if room == 0 { 0 } else { router.read(now, handle, room, &mut state.incoming) };
             if n == 0 {
                 break;
@@ -321,4 +344,20 @@ pub(crate) fn error(why: Failure) -> io::Error {
         Failure::NoTunnels | Failure::TooMany => io::ErrorKind::Other,
     };
     io::Error::new(kind, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_is_always_behind_makes_no_buffer_grow() {
+        let mut state = State::default();
+        for _ in 0..1_000 {
+            let room = state.room();
+            state.incoming.resize(state.incoming.len() + room, 7);
+            state.taken += 8 * 1024;
+        }
+        assert!(state.incoming.capacity() <= 2 * CAPACITY, "{}", state.incoming.capacity());
+    }
 }

@@ -30,7 +30,7 @@ pub(crate) enum Request {
     Listen {
         id: DestinationId,
         port: u16,
-        queue: mpsc::UnboundedSender<Stream>,
+        queue: mpsc::Sender<Stream>,
         answer: oneshot::Sender<Result<(), ListenError>>,
     },
     Unlisten {

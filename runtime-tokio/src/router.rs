@@ -87,7 +87,8 @@ impl Router {
         report.await.ok()
     }
 
-    /// Waits until all that is configured has tunnels, or the router has stopped.
+    /// Waits until all that is configured has tunnels, or the router has stopped. Destinations that are
+    /// opened have a [`ready`](crate::Destination::ready) of their own.
     pub async fn ready(&self) {
         let mut phase = self.phase.clone();
         let _stopped = phase.wait_for(|phase| *phase >= Phase::Ready).await;

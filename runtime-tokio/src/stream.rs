@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 
@@ -107,6 +107,11 @@ impl Stream {
         Self { pipe, shared, remote, ports }
     }
 
+    /// Somebody takes it from the queue; false when it has failed in the meantime.
+    fn is_taken_alive(&self) -> bool {
+        self.pipe.accept()
+    }
+
     /// The other side, which has proven to be that destination.
     #[must_use]
     pub const fn remote(&self) -> &Identity {
@@ -193,15 +198,11 @@ impl fmt::Debug for Stream {
 pub struct Listener {
     shared: Arc<Shared>,
     port: u16,
-    queue: mpsc::UnboundedReceiver<Stream>,
+    queue: mpsc::Receiver<Stream>,
 }
 
 impl Listener {
-    pub(crate) const fn new(
-        shared: Arc<Shared>,
-        port: u16,
-        queue: mpsc::UnboundedReceiver<Stream>,
-    ) -> Self {
+    pub(crate) const fn new(shared: Arc<Shared>, port: u16, queue: mpsc::Receiver<Stream>) -> Self {
         Self { shared, port, queue }
     }
 
@@ -211,15 +212,21 @@ impl Listener {
         self.port
     }
 
-    /// The next stream; `None` when the destination is closed or the router has stopped. Those that
-    /// wait to be accepted count in the destination's limits. Dropping the future loses none.
+    /// The next stream; `None` when the destination is closed or the router has stopped. As many wait to
+    /// be accepted as the destination's limits allow, and more are reset; those that failed in the
+    /// meantime are passed over. Dropping the future loses none.
     pub async fn accept(&mut self) -> Option<Stream> {
-        self.queue.recv().await
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await
     }
 
     /// As [`Self::accept`], for who polls.
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
-        self.queue.poll_recv(cx)
+        loop {
+            match ready!(self.queue.poll_recv(cx)) {
+                Some(stream) if !stream.is_taken_alive() => {}
+                taken => return Poll::Ready(taken),
+            }
+        }
     }
 }
 

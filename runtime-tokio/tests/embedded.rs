@@ -257,13 +257,25 @@ async fn a_closed_destination_ends_what_waits_on_it() {
     drop(listener);
     listener = net.bob.listen(7).await.unwrap();
     let bob = net.bob.clone();
-    let waits = async { tokio::join!(listener.accept(), bob.receive(), far.read_u8()) };
+    let nobody = format!("{}.b32.i2p", "a".repeat(52));
+    let waits = async {
+        tokio::join!(
+            listener.accept(),
+            bob.receive(),
+            far.read_u8(),
+            bob.look_up(&nobody),
+            bob.connect(&nobody)
+        )
+    };
     let close = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         net.bob.clone().close();
     };
-    let ((accepted, received, read), ()) = soon(async { tokio::join!(waits, close) }).await;
+    let ((accepted, received, read, found, connected), ()) =
+        soon(async { tokio::join!(waits, close) }).await;
     assert!(accepted.is_none());
+    let closed = Some(ConnectError::Failed(Failure::ShuttingDown));
+    assert_eq!((found.err(), connected.err()), (closed, closed));
     assert_eq!(received.err(), Some(Failure::ShuttingDown));
     assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionAborted);
     let e = soon(near.read_u8()).await.unwrap_err();
@@ -274,6 +286,75 @@ async fn a_closed_destination_ends_what_waits_on_it() {
     assert_eq!(bob.ready().await, Err(Failure::ShuttingDown));
     let report = net.other.report().await.unwrap();
     assert!(report.services.is_empty() && report.pools.len() == 1);
+}
+
+#[tokio::test]
+async fn searches_that_nobody_waits_for_any_more_take_no_place() {
+    let net = network().await.unwrap();
+    let mut streaming = StreamingConfig::default();
+    streaming.max_streams = 3;
+    let builder = net.router.destination("few").tunnels(net.tunnels).streaming(streaming);
+    let few = builder.open().await.unwrap();
+    few.ready().await.unwrap();
+    let _listener = net.bob.listen(7).await.unwrap();
+    for n in 0..5 {
+        let nobody = format!("{}{}.b32.i2p", ["b", "c", "d", "e", "f"][n], "a".repeat(51));
+        let search = few.look_up(&nobody);
+        assert!(tokio::time::timeout(Duration::from_millis(20), search).await.is_err());
+    }
+    let _stream = soon(few.connect(&address(&net.bob, 7))).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_that_were_reset_before_they_were_accepted_are_passed_over() {
+    let net = network().await.unwrap();
+    let mut listener = net.bob.listen(7).await.unwrap();
+    for _ in 0..600 {
+        // When all places are taken it is reset at once; and without a shutdown when it is dropped.
+        if let Ok(mut stream) = soon(net.alice.connect(&address(&net.bob, 7))).await {
+            let _was_reset = stream.write_all(b"I was here").await;
+        }
+    }
+    let mut good = None;
+    // Those before it fill the queue until somebody accepts.
+    let accept = async {
+        let mut stream = listener.accept().await.unwrap();
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.map(|_| text)
+    };
+    let connect = async {
+        loop {
+            if let Ok(mut stream) = net.alice.connect(&address(&net.bob, 7)).await
+                && stream.write_all(b"and I stay").await.is_ok()
+                && stream.shutdown().await.is_ok()
+            {
+                good = Some(stream);
+                return;
+            }
+        }
+    };
+    let (heard, ()) = soon(async { tokio::join!(accept, connect) }).await;
+    assert_eq!(heard.unwrap(), b"and I stay");
+    drop(good);
+}
+
+#[tokio::test]
+async fn a_stop_resets_streams_too_that_were_finished_and_left() {
+    let net = network().await.unwrap();
+    let (near, mut far) = pair(&net).await;
+    // More than arrives while nobody reads.
+    let len = 525_000;
+    let write = async move {
+        let mut near = near;
+        near.write_all(&vec![7; len]).await?;
+        near.shutdown().await
+    };
+    soon(write).await.unwrap();
+    net.router.shutdown().await;
+    let mut all = Vec::new();
+    let read = soon(far.read_to_end(&mut all)).await;
+    assert!(all.len() < len, "{} bytes were there already", all.len());
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

@@ -24,8 +24,15 @@ impl Testnet {
     /// Starts one of six routers with the program `exe`, with these options besides.
     #[must_use]
     pub fn start(exe: &str, options: &[&str]) -> Self {
+        Self::start_many(exe, 6, options)
+    }
+
+    /// The same, of so many routers.
+    #[must_use]
+    pub fn start_many(exe: &str, routers: usize, options: &[&str]) -> Self {
         let mut child = Command::new(exe)
-            .args(["testnet", "--routers", "6", "--proxy", "127.0.0.1:0", "--json"])
+            .args(["testnet", "--routers", &routers.to_string()])
+            .args(["--proxy", "127.0.0.1:0", "--json"])
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -34,7 +41,7 @@ impl Testnet {
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let start: Value = serde_json::from_str(&said.next().unwrap().unwrap()).unwrap();
         assert_eq!(start["event"], "start");
-        assert_eq!(start["routers"], 6);
+        assert_eq!(start["routers"], routers);
         let text = |key: &str| start[key].as_str().unwrap();
         let (proxy, folder) = (text("proxy").parse().unwrap(), text("folder").into());
         Self { child, said, proxy, folder }
@@ -55,6 +62,12 @@ impl Testnet {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Tells it to stop, as a user does.
+    pub fn signal(&self) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
     /// Waits for its good end; what it said last.

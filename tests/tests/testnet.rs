@@ -41,6 +41,15 @@ fn the_example_site_is_seen_through_the_proxy() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once_and_leaves_nothing_either() {
+    let mut testnet = Testnet::start_many(EXE, 40, &[]);
+    testnet.wait("ready");
+    testnet.signal();
+    testnet.signal();
+    testnet.end();
+}
+
+#[test]
 fn downloads_are_measured_and_right() {
     let mut testnet = Testnet::start(EXE, &["--bench", "1 MiB"]);
     let bench = testnet.wait("bench");

@@ -238,8 +238,8 @@ pub enum AppEvent {
 
 /// The embedder's destinations, streams and datagrams; see [the module](self).
 impl Router {
-    /// Opens a destination. [`AppEvent::DestinationReady`] follows when it has tunnels, and nothing
-    /// before that is lost by asking early.
+    /// Opens a destination. [`AppEvent::DestinationReady`] follows when it has tunnels; streams and
+    /// searches that are asked for earlier wait 20 s for that.
     pub fn open_destination(
         &mut self,
         now: Instant,

@@ -289,6 +289,14 @@ impl Streams {
         self.with(now, id, |conn, cx| conn.reset(cx));
     }
 
+    /// The same for all that are left, those that were released included.
+    pub fn reset_all(&mut self, now: Instant) {
+        let ids: Vec<StreamId> = self.conns.keys().copied().collect();
+        for id in ids {
+            self.reset(now, id);
+        }
+    }
+
     /// Makes no packets for `remote` while `held`, because there is no way to it yet. Connecting
     /// still has its time limit.
     pub fn hold(&mut self, now: Instant, remote: &Hash, held: bool) {

@@ -126,8 +126,7 @@ pub(crate) fn run(options: &Options) -> Result<(), TestnetError> {
     let watched = testnet.watch(&say, &notices, end);
     let stopped = testnet.stop(&notices);
     let ready = testnet.ready;
-    drop(folder);
-    let result = watched.and(stopped);
+    let result = watched.and(stopped).and(folder.remove());
     let problem = result.as_ref().err().map(ToString::to_string);
     display.end(clock::now().saturating_since(start), ready, problem);
     result

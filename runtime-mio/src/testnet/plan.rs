@@ -6,7 +6,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::data_dir::DataDir;
 use crate::store::Store;
-use log::{LevelFilter, warn};
+use log::{LevelFilter, error};
 use ramson_core::config::{Config, Floodfill, HttpProxy, Server, ServerKind};
 use ramson_core::keys::{DestinationKeys, RouterKeys};
 use ramson_core::rng::{Rng, Seed};
@@ -19,6 +19,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 /// Not the public network, which has 2.
 const NETWORK_ID: u8 = 99;
@@ -34,6 +36,9 @@ const BANDWIDTH: u64 = 1 << 30;
 const SITE_KEYS: &str = "site.dat";
 /// The folder of RouterInfos that all start from.
 const FIRST: &str = "first";
+
+/// How long a folder is tried to be removed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A folder that is removed with all that is in it.
 pub(super) struct Folder(PathBuf);
@@ -64,16 +69,30 @@ impl Folder {
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Removes it, which may be done twice. Routers that were stopped at once write for a moment yet,
+    /// and make again what is gone.
+    pub(super) fn remove(&self) -> Result<(), TestnetError> {
+        let end = clock::now() + PATIENCE;
+        loop {
+            match std::fs::remove_dir_all(&self.0) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(error) if clock::now() >= end => {
+                    return Err(TestnetError::Folder { path: self.0.clone(), error });
+                }
+                Err(_) => {}
+            }
+            // Looked at again, also after a success.
+            thread::park_timeout(Duration::from_millis(20));
+        }
+    }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A router that was stopped at once may write for a moment yet.
-        let removed = (0..3).map(|_| std::fs::remove_dir_all(&self.0)).find(|result| {
-            result.as_ref().err().is_none_or(|e| e.kind() != ErrorKind::DirectoryNotEmpty)
-        });
-        if let Some(Err(e)) = removed {
-            warn!("{}: cannot remove it: {e}", self.0.display());
+        if let Err(e) = self.remove() {
+            error!("{e}");
         }
     }
 }

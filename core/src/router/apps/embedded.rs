@@ -197,6 +197,8 @@ impl Apps {
                 app.streams.reset(now, stream);
             }
         }
+        // Those that were released too: their remotes would wait for what does not come any more.
+        app.streams.reset_all(now);
     }
 
     pub(in crate::router) fn remove_embedded(&mut self, id: DestinationId) {

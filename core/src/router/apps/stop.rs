@@ -53,6 +53,10 @@ impl Apps {
             self.service(now, conn);
         }
         self.break_off_embedded(now);
+        // Nobody holds these any more, but their remotes do.
+        for app in self.apps.values_mut() {
+            app.streams.reset_all(now);
+        }
     }
 
     /// Closes local connections that are left, at once.
