@@ -92,7 +92,7 @@ impl Drop for Middle {
 
 /// The folder of a router of ours.
 pub(crate) fn data() -> PathBuf {
-    std::env::temp_dir().join(format!("ramson-relay-{}", std::process::id()))
+    std::env::temp_dir().join(format!("ramson-middle-{}", std::process::id()))
 }
 
 /// Its configuration; it knows who is in the folder `known`.
