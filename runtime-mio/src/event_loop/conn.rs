@@ -4,6 +4,7 @@ use mio::event::{Event, Source};
 use mio::net::{TcpStream, UnixStream};
 use ramson_core::router::input::{ConnError, ConnId};
 use ramson_core::time::Instant;
+use socket2::SockRef;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
@@ -338,7 +339,11 @@ impl Socket {
 
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(tcp) => tcp.read(buf),
+            Self::Tcp(tcp) => {
+                let n = tcp.read(buf)?;
+                acknowledge(tcp);
+                Ok(n)
+            }
             Self::Unix(unix) => unix.read(buf),
         }
     }
@@ -370,4 +375,13 @@ pub(super) fn conn_error(e: &io::Error) -> ConnError {
         }
         _ => ConnError::Other,
     }
+}
+/// Tells the peer at once that its bytes are here. i2pd leaves Nagle's algorithm on: what it writes next
+/// waits for that, and the kernel would keep it back for 40 ms, in the hope of an answer to send it
+/// with.
+fn acknowledge(tcp: &TcpStream) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = SockRef::from(tcp).set_tcp_quickack(true);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = tcp;
 }
