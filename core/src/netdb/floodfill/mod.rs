@@ -279,13 +279,14 @@ impl NetDb {
     ) -> Result<Stored, StoreError> {
         let DatabaseStore { reply, entry } = store;
         let result = match (&entry, from.peer()) {
-            (StoreEntry::RouterInfo(info), _) if info.hash() == self.config.local => {
-                Err(StoreError::Own)
-            }
             (StoreEntry::LeaseSet(set), _) => self.keep_lease_set(now, unix, from, set),
             (StoreEntry::RouterInfo(_), Some(_)) => {
                 let store = DatabaseStore { reply: None, entry: entry.clone() };
                 self.handle_store(now, unix, Context::ROUTER, from.peer(), store)
+            }
+            // Over a session it may also be the answer to whether a floodfill has it: as above.
+            (StoreEntry::RouterInfo(info), None) if info.hash() == self.config.local => {
+                Err(StoreError::Own)
             }
             // Who hides behind a tunnel speaks to floodfills only.
             (StoreEntry::RouterInfo(_), None) if !self.is_floodfill() => Err(StoreError::Unwanted),

@@ -281,6 +281,41 @@ fn our_own_router_info_is_confirmed_by_every_router_and_told_to_nobody() {
 }
 
 #[test]
+fn our_own_router_info_over_a_session_is_the_answer_to_whether_it_is_there() {
+    for mode in [config::Floodfill::On, config::Floodfill::Off] {
+        let mut db = floodfill(5);
+        db.set_role(at(0), mode);
+        let info = Maker::new(0).build();
+        let key = info.hash();
+        db.publish_router(at(0), UNIX, info.clone()).unwrap();
+        let mut stored = None;
+        while let Some(action) = db.poll_action() {
+            if let NetDbAction::Store { token, .. } = action {
+                stored = Some(token);
+            }
+        }
+        assert!(db.handle_delivery_status(at(100), UNIX, Context::ROUTER, stored.unwrap()));
+        let (now, unix) = (at(30_000), UNIX + secs(30));
+        db.handle_timeout(now, unix);
+        let mut asked = None;
+        while let Some(action) = db.poll_action() {
+            if let NetDbAction::Query { lookup, floodfill, key: of, direct: true, .. } = action
+                && of == key
+            {
+                asked = Some((lookup, floodfill.hash()));
+            }
+        }
+        let (lookup, asked) = asked.unwrap();
+        db.handle_query_direct(lookup, &asked);
+        assert!(!db.is_verified(Context::ROUTER, &key));
+        let entry = StoreEntry::RouterInfo(info);
+        let result = db.handle_published(now, unix, Origin::Peer(asked), store(entry));
+        assert_eq!(result, Err(StoreError::Own));
+        assert!(db.is_verified(Context::ROUTER, &key));
+    }
+}
+
+#[test]
 fn confirmations_are_bounded_whatever_is_repeated() {
     let mut db = floodfill(3);
     let mut confirmed = 0;
