@@ -65,7 +65,7 @@ impl Network {
             fs::create_dir_all(router.dir.join("tunnels.d")).unwrap();
             fs::create_dir_all(router.dir.join("certificates")).unwrap();
             fs::write(router.dir.join("i2pd.conf"), config(i, i < floodfills)).unwrap();
-            fs::write(router.dir.join("tunnels.conf"), tunnels_config(i, tunnels)).unwrap();
+            fs::write(router.dir.join("tunnels.conf"), tunnels_config(i, tunnels, &[])).unwrap();
             routers.push(router);
         }
         let mut network = Self { dir, routers };
@@ -118,10 +118,7 @@ impl Network {
 
     /// Gives router `i` these tunnels, and starts it again. All their hops are `path`, in this order.
     pub fn set_tunnels(&mut self, i: usize, tunnels: &[(usize, Tunnel)], path: &[Hash]) {
-        let peers: Vec<String> = path.iter().map(|hash| base64::encode(&hash.0)).collect();
-        let peers = format!("explicitPeers = {}\n", peers.join(","));
-        let text = tunnels_config(i, tunnels).replace("[site]\n", &format!("[site]\n{peers}"));
-        let text = text.replace("[proxy]\n", &format!("[proxy]\n{peers}"));
+        let text = tunnels_config(i, tunnels, path);
         fs::write(self.routers[i].dir.join("tunnels.conf"), text).unwrap();
         self.restart(i);
     }
@@ -296,8 +293,10 @@ fn config(i: usize, floodfill: bool) -> String {
     )
 }
 
-fn tunnels_config(router: usize, tunnels: &[(usize, Tunnel)]) -> String {
+/// Without a `path`, i2pd chooses the hops.
+fn tunnels_config(router: usize, tunnels: &[(usize, Tunnel)], path: &[Hash]) -> String {
     let mut text = String::new();
+    let peers: Vec<String> = path.iter().map(|hash| base64::encode(&hash.0)).collect();
     for (_, tunnel) in tunnels.iter().filter(|(r, _)| *r == router) {
         text.push_str(&match tunnel {
             Tunnel::Site(target) => format!(
@@ -309,6 +308,9 @@ fn tunnels_config(router: usize, tunnels: &[(usize, Tunnel)]) -> String {
                 "[proxy]\ntype = httpproxy\naddress = 127.0.0.1\nport = {port}\nkeys = proxy.dat\n"
             ),
         });
+        if !peers.is_empty() {
+            text.push_str(&format!("explicitPeers = {}\n", peers.join(",")));
+        }
         for direction in ["inbound", "outbound"] {
             text.push_str(&format!(
                 "{direction}.length = 3\n{direction}.quantity = 3\n{direction}.lengthVariance = 0\n"

@@ -285,20 +285,19 @@ impl Router {
                 return;
             }
         };
-        let result = match via {
-            Via::Reply(_) => self.netdb.handle_store(now, unix, context(via), None, store),
-            Via::Peer(_) | Via::Garlic(_) | Via::Own => {
-                let from = match via {
-                    Via::Peer(peer) => Origin::Peer(peer),
-                    Via::Garlic(hop) => Origin::Hidden(hop),
-                    Via::Own | Via::Tunnel(_) | Via::Reply(_) => Origin::Hidden(None),
-                };
-                self.netdb.handle_published(now, unix, from, store)
-            }
+        let origin = match via {
+            Via::Peer(peer) => Some(Origin::Peer(peer)),
+            Via::Garlic(hop) => Some(Origin::Hidden(hop)),
+            Via::Own => Some(Origin::Hidden(None)),
+            Via::Reply(_) => None,
             Via::Tunnel(_) => {
                 log::debug!("store out of a tunnel dropped");
                 return;
             }
+        };
+        let result = match origin {
+            Some(origin) => self.netdb.handle_published(now, unix, origin, store),
+            None => self.netdb.handle_store(now, unix, context(via), None, store),
         };
         if let Err(e) = result {
             log::debug!("store refused: {e}");

@@ -2,14 +2,12 @@
 
 use crate::harness::Bench;
 use crate::primitives::rng;
-use ramson_core::crypto::sign::SigningKey;
-use ramson_core::crypto::x25519::PrivateKey;
+use ramson_core::keys::RouterKeys;
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::time::{Instant, UnixTime};
 use ramson_core::transport::ntcp2::{Local, Priority, Remote, ReplayCache, Session, SessionEvent};
 use ramson_core::wire::base64;
 use ramson_core::wire::i2np::{Message, MessageType};
-use ramson_core::wire::identity::Identity;
 use ramson_core::wire::mapping::Mapping;
 use ramson_core::wire::router_info::{RouterAddress, RouterInfo, Style};
 use std::sync::Arc;
@@ -25,16 +23,8 @@ struct Router {
 
 impl Router {
     fn new(rng: &mut Rng) -> Self {
-        let signing = SigningKey::generate(rng);
-        let encryption = PrivateKey::generate(rng).public();
-        let identity = Identity::new_router(encryption, &signing.public(), rng);
-        let static_key = loop {
-            let key = PrivateKey::generate(rng);
-            if key.public().0[31] < 0x80 {
-                break key;
-            }
-        };
-        let local = Arc::new(Local::new(identity.hash(), static_key, rng.bytes(), 2));
+        let RouterKeys { identity, signing, ntcp2, ntcp2_iv, .. } = RouterKeys::generate(rng);
+        let local = Arc::new(Local::new(identity.hash(), ntcp2, ntcp2_iv, 2));
         let mut options = Mapping::new();
         let (s, i) = (base64::encode(&local.static_public().0), base64::encode(local.iv()));
         for (key, value) in

@@ -21,7 +21,7 @@ pub(crate) fn addresses() -> Vec<Ipv4Addr> {
     i2pd::addresses(ROUTERS, 1)
 }
 
-/// What the router in the middle did: KiB a second, and microseconds of CPU for each.
+/// What the router in the middle did: bytes of cells a second, and microseconds of CPU a KiB of them.
 pub(crate) struct Measured {
     pub(crate) bytes_per_second: f64,
     pub(crate) micros: f64,

@@ -1,8 +1,8 @@
 //! Who sends cells into the router in the middle, and who gets them from it.
 
 use crate::middle::Middle;
-use ramson_core::crypto::sign::SigningKey;
 use ramson_core::crypto::x25519::PrivateKey;
+use ramson_core::keys::RouterKeys;
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::time::{Instant, UnixTime};
 use ramson_core::transport::ntcp2::{Local, Priority, Remote, ReplayCache, Session, SessionEvent};
@@ -12,7 +12,6 @@ use ramson_core::tunnel::{
 use ramson_core::wire::base64;
 use ramson_core::wire::hash::Hash;
 use ramson_core::wire::i2np::{Message, MessageType};
-use ramson_core::wire::identity::Identity;
 use ramson_core::wire::mapping::Mapping;
 use ramson_core::wire::router_info::{RouterAddress, RouterInfo, Style};
 use ramson_core::wire::tunnel::Delivery;
@@ -67,16 +66,9 @@ struct Identified {
 impl Identified {
     fn new(number: u64, listens: Option<SocketAddr>) -> Self {
         let mut rng = Rng::new(&Seed::from_number(number));
-        let signing = SigningKey::generate(&mut rng);
-        let key = Arc::new(PrivateKey::generate(&mut rng));
-        let identity = Identity::new_router(key.public(), &signing.public(), &mut rng);
-        let static_key = loop {
-            let key = PrivateKey::generate(&mut rng);
-            if key.public().0[31] < 0x80 {
-                break key;
-            }
-        };
-        let local = Local::new(identity.hash(), static_key, rng.bytes(), i2pd::NET_ID);
+        let RouterKeys { identity, signing, encryption: key, ntcp2, ntcp2_iv } =
+            RouterKeys::generate(&mut rng);
+        let local = Local::new(identity.hash(), ntcp2, ntcp2_iv, i2pd::NET_ID);
         let mut options = Mapping::new();
         options.insert("s", &base64::encode(&local.static_public().0)).unwrap();
         options.insert("v", "2").unwrap();

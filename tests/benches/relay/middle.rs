@@ -2,6 +2,7 @@
 
 use ramson_core::wire::router_info::RouterInfo;
 use ramson_tests::i2pd;
+use ramson_tests::needs::missing_programs;
 use ramson_tests::node::{self, Node};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ impl Kind {
     }
 
     pub(crate) fn is_there(self) -> bool {
-        self == Self::Ramson || std::process::Command::new("i2pd").arg("--version").output().is_ok()
+        self == Self::Ramson || missing_programs(&["i2pd"]).is_empty()
     }
 }
 

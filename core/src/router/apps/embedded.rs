@@ -191,14 +191,10 @@ impl Apps {
     /// Resets all streams of a destination.
     pub(in crate::router) fn abandon(&mut self, now: Instant, id: DestinationId) {
         let Some(app) = self.apps.get_mut(&id.0) else { return };
-        for (_, entry) in self.embedded.extract_if(.., |_, e| e.app == id.0) {
-            if let Some(stream) = entry.id {
-                app.by_stream.remove(&stream);
-                app.streams.reset(now, stream);
-            }
-        }
         // Those that were released too: their remotes would wait for what does not come any more.
+        app.by_stream.clear();
         app.streams.reset_all(now);
+        self.embedded.retain(|_, entry| entry.app != id.0);
     }
 
     pub(in crate::router) fn remove_embedded(&mut self, id: DestinationId) {
@@ -507,18 +503,12 @@ impl Apps {
         }
     }
 
-    /// The router stops: what is left is broken off.
-    pub(super) fn break_off_embedded(&mut self, now: Instant) {
-        let conns: Vec<ConnId> = self.embedded.keys().copied().collect();
+    /// The router stops, and all streams were reset: tells those who have not heard of an end.
+    pub(super) fn break_off_embedded(&mut self) {
+        let open = |e: &Entry| e.untold.closed.is_none() && e.untold.found.is_none();
+        let conns: Vec<ConnId> =
+            self.embedded.iter().filter(|(_, e)| open(e)).map(|(conn, _)| *conn).collect();
         for conn in conns {
-            let Some(entry) = self.embedded.get_mut(&conn) else { continue };
-            if entry.untold.closed.is_some() || entry.untold.found.is_some() {
-                continue;
-            }
-            if let Some((app, id)) = self.apps.get_mut(&entry.app).zip(entry.id) {
-                app.by_stream.remove(&id);
-                app.streams.reset(now, id);
-            }
             self.end_embedded(conn, Err(Failure::ShuttingDown));
         }
     }

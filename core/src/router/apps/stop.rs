@@ -38,25 +38,21 @@ impl Apps {
 
     /// Breaks off what did not come to an end by itself; the machines may still say why.
     pub(in crate::router) fn break_off(&mut self, now: Instant) {
+        // All of them: what was released nobody holds here any more, but its remote does.
+        for app in self.apps.values_mut() {
+            app.by_stream.clear();
+            app.streams.reset_all(now);
+        }
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {
             let Some(local) = self.conns.get_mut(&conn) else { continue };
-            let Some(app) = self.apps.get_mut(&local.app) else { continue };
             for side in local.streams.values_mut() {
-                if let Some(id) = side.id {
-                    app.by_stream.remove(&id);
-                    app.streams.reset(now, id);
-                }
                 side.rest.clear();
                 side.over = Some(Some(Failure::ShuttingDown));
             }
             self.service(now, conn);
         }
-        self.break_off_embedded(now);
-        // Nobody holds these any more, but their remotes do.
-        for app in self.apps.values_mut() {
-            app.streams.reset_all(now);
-        }
+        self.break_off_embedded();
     }
 
     /// Closes local connections that are left, at once.
