@@ -106,6 +106,8 @@ pub(super) struct Conn {
     out_pos: usize,
     read_size: usize,
     room: usize,
+    /// Bytes were read, and nothing was written since that would carry the acknowledgement.
+    unacknowledged: bool,
 }
 
 impl Conn {
@@ -132,6 +134,7 @@ impl Conn {
             out_pos: 0,
             read_size: START_CHUNK,
             room: START_CHUNK,
+            unacknowledged: false,
         }
     }
 
@@ -191,6 +194,7 @@ impl Conn {
                 Got::End
             }
             Ok(n) => {
+                self.unacknowledged = true;
                 if n < size && SHORT_READ_MEANS_EMPTY && !self.end_announced {
                     self.readable = false;
                 }
@@ -205,6 +209,20 @@ impl Conn {
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => Got::Nothing,
             Err(e) => Got::Failed(conn_error(&e)),
+        }
+    }
+
+    /// Tells the peer that its bytes are here, unless something written since the read did. i2pd leaves
+    /// Nagle's algorithm on: what it writes next waits for that, and the kernel would keep it back for
+    /// 40 ms, in the hope of an answer to send it with.
+    pub(super) fn acknowledge(&mut self) {
+        if std::mem::take(&mut self.unacknowledged)
+            && let Socket::Tcp(tcp) = &self.socket
+        {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            let _ = SockRef::from(tcp).set_tcp_quickack(true);
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            let _ = tcp;
         }
     }
 
@@ -228,6 +246,7 @@ impl Conn {
                 Ok(n) => {
                     self.out_pos += n;
                     self.progress = true;
+                    self.unacknowledged = false;
                 }
                 Err(e) => match self.write_failed(&e) {
                     Some(sent) => return sent,
@@ -246,7 +265,10 @@ impl Conn {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.socket.write(rest) {
-                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Ok(n) => {
+                    rest = rest.get(n..).unwrap_or_default();
+                    self.unacknowledged = false;
+                }
                 Err(e) => match self.write_failed(&e) {
                     Some(sent) => {
                         if sent == Sent::Blocked {
@@ -339,11 +361,7 @@ impl Socket {
 
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(tcp) => {
-                let n = tcp.read(buf)?;
-                acknowledge(tcp);
-                Ok(n)
-            }
+            Self::Tcp(tcp) => tcp.read(buf),
             Self::Unix(unix) => unix.read(buf),
         }
     }
@@ -375,13 +393,4 @@ pub(super) fn conn_error(e: &io::Error) -> ConnError {
         }
         _ => ConnError::Other,
     }
-}
-/// Tells the peer at once that its bytes are here. i2pd leaves Nagle's algorithm on: what it writes next
-/// waits for that, and the kernel would keep it back for 40 ms, in the hope of an answer to send it
-/// with.
-fn acknowledge(tcp: &TcpStream) {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = SockRef::from(tcp).set_tcp_quickack(true);
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = tcp;
 }

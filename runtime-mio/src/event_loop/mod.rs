@@ -97,6 +97,8 @@ pub(crate) struct EventLoop<M, H> {
     accepted: u64,
     /// Streams with something to read, or whose rest the router wants now.
     read_queue: VecDeque<usize>,
+    /// Streams that were read in this turn.
+    just_read: Vec<usize>,
     /// Streams with something to write and room for it.
     write_queue: VecDeque<usize>,
     /// Deadlines of closed streams.
@@ -139,6 +141,7 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
             by_id: HashMap::new(),
             accepted: 0,
             read_queue: VecDeque::new(),
+            just_read: Vec::new(),
             write_queue: VecDeque::new(),
             deadlines: BTreeSet::new(),
             lingering: 0,
@@ -239,8 +242,14 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
         for _ in 0..self.read_queue.len() {
             let Some(index) = self.read_queue.pop_front() else { break };
             self.read(index);
+            self.just_read.push(index);
         }
         self.drain();
+        for index in self.just_read.drain(..) {
+            if let Some(conn) = self.conns.get_mut(index) {
+                conn.acknowledge();
+            }
+        }
         Ok(())
     }
 
