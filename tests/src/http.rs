@@ -1,22 +1,10 @@
 //! Small blocking HTTP ends for tests: a server of generated files and a proxy client.
 
+pub use ramson_world::content::{content, content_byte, hex};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
-
-/// Byte `i` of the test content; not periodic in any packet size.
-#[must_use]
-pub fn content_byte(i: usize) -> u8 {
-    let x = (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (x >> 56) as u8
-}
-
-/// The first `n` bytes of the test content.
-#[must_use]
-pub fn content(n: usize) -> Vec<u8> {
-    (0..n).map(content_byte).collect()
-}
 
 /// Serves `GET /<n>` with `n` bytes of content, `GET /headers` with the request's own headers, and
 /// `POST` with the hexadecimal SHA-256 of the body. Runs until the process ends.
@@ -164,10 +152,4 @@ pub fn try_until(proxy: SocketAddr, url: &str, limit: Duration) -> Result<Answer
         std::thread::park_timeout(Duration::from_millis(300));
     }
     Err(last)
-}
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
 }

@@ -1,5 +1,5 @@
-//! The world around a router: whole networks in virtual time, real i2pd peers, small HTTP ends, a
-//! browser, and one scenario under every runtime.
+//! The world around a router: real i2pd peers, small HTTP ends, a browser, and one scenario under every
+//! runtime.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,22 +11,13 @@
     reason = "a test harness fails by panicking, speaks on stderr and times real routers"
 )]
 
-#[cfg(unix)]
 pub mod agree;
-#[cfg(unix)]
 pub mod browser;
 pub mod http;
-#[cfg(unix)]
 pub mod i2pd;
-#[cfg(unix)]
 pub mod namespace;
-#[cfg(unix)]
 pub mod needs;
-#[cfg(unix)]
 pub mod node;
 pub mod png;
-#[cfg(unix)]
 pub mod program;
-#[cfg(unix)]
 pub mod testnet;
-pub mod world;

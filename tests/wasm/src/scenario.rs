@@ -2,7 +2,7 @@
 
 use crate::apps::{App, Service, Visitor};
 use ramson_core::config::Tunnels;
-use ramson_tests::world::{NodeId, Shape, SmallWorld, World};
+use ramson_world::{NodeId, Shape, SmallWorld, World};
 use std::time::Duration;
 
 /// A network with two programs in it.

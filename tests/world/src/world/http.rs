@@ -1,6 +1,6 @@
 //! The two HTTP ends of a world: the site behind a server tunnel and the browser at a proxy.
 
-use crate::http::{content, hex};
+use crate::content::{content, hex};
 use sha2::{Digest, Sha256};
 
 /// A web server: `GET /<n>` answers n bytes of the test content, `POST` the digest of its body.

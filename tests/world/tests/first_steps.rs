@@ -2,8 +2,8 @@
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use ramson_core::router::output::{Event, StoreKey};
-use ramson_tests::http::content;
-use ramson_tests::world::{NodeId, Shape, SmallWorld, World};
+use ramson_world::content::content;
+use ramson_world::{NodeId, Shape, SmallWorld, World};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);

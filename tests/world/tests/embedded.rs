@@ -17,8 +17,8 @@ use ramson_core::router::embed::{
 use ramson_core::router::output::Event;
 use ramson_core::time::Instant;
 use ramson_core::wire::identity::Identity;
-use ramson_tests::http::content;
-use ramson_tests::world::{NodeId, Shape, SmallWorld};
+use ramson_world::content::content;
+use ramson_world::{NodeId, Shape, SmallWorld};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);

@@ -1,20 +1,13 @@
-//! A handful of whole routers in one process, in virtual time, repeatable from a seed.
-//!
-//! One heap of (time, sequence, happening); TCP pipes with latency, that cut what they carry at
-//! random places; jobs that take their time; a disk per node that a crash tears. Nothing here reads
-//! a clock. What a router promises its runtime is checked with every call; an ERROR log is a
-//! failure. `RAMSON_WORLD_LOG=debug` shows what the routers log, with virtual time.
+//! The network, its clock, and what happens to whom.
 
 mod chance;
 mod disk;
 mod http;
 mod journal;
-mod network;
 mod node;
 mod pipe;
 
 pub use http::Answer;
-pub use network::{Shape, SmallWorld, small_world};
 
 use chance::Chance;
 use node::Node;
@@ -227,7 +220,7 @@ impl World {
     /// A digest of everything that arrived anywhere, and when: two runs of one seed have the same.
     #[must_use]
     pub fn digest(&self) -> String {
-        crate::http::hex(&self.trace.clone().finalize())
+        crate::content::hex(&self.trace.clone().finalize())
     }
 
     /// What a router told its embedder.

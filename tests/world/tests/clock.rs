@@ -1,6 +1,6 @@
 //! Wall clocks that are set by hours while routers run.
 
-use ramson_tests::world::{NodeId, Shape, SmallWorld};
+use ramson_world::{NodeId, Shape, SmallWorld};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);

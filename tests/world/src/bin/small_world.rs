@@ -2,7 +2,7 @@
 //! on nothing but the seed: `small-world --seed N [--routers N]`. Fails when a fetch fails.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
-use ramson_tests::world::{Shape, small_world};
+use ramson_world::{Shape, small_world};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: small-world --seed N [--routers N]";

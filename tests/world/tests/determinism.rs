@@ -1,6 +1,6 @@
 //! The same seed gives the same trace, byte for byte; another seed another one.
 
-use ramson_tests::world::{Shape, small_world};
+use ramson_world::{Shape, small_world};
 
 #[test]
 fn a_seed_tells_all() {

@@ -1,7 +1,7 @@
 //! A ready-made network: floodfills, routers, one with an HTTP proxy and one with a site.
 
-use super::{NodeId, World};
-use crate::http::content;
+use crate::content::content;
+use crate::world::{NodeId, World};
 use ramson_core::config::{Config, Floodfill, HttpProxy, Server, ServerKind, Tunnels};
 use ramson_core::keys::DestinationKeys;
 use ramson_core::router::output::{Event, StoreKey};

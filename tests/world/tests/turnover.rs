@@ -1,6 +1,6 @@
 //! Half an hour: every tunnel, lease set and session turns over, and nobody reading notices.
 
-use ramson_tests::world::{Shape, SmallWorld};
+use ramson_world::{Shape, SmallWorld};
 use std::time::Duration;
 
 #[test]

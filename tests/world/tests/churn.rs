@@ -1,6 +1,6 @@
 //! A router is lost every three minutes, and another one comes back: almost nobody notices.
 
-use ramson_tests::world::{NodeId, Shape, SmallWorld};
+use ramson_world::{NodeId, Shape, SmallWorld};
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_secs(180);
