@@ -3,6 +3,7 @@
 use crate::config::{ConfigErrors, FILE_NAME, Settings};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::info::{Info, InfoError};
+use crate::sim::{self, SimError};
 use crate::testnet::{self, TestnetError};
 use crate::{Runtime, RuntimeError, logger};
 use clap::{Args, Parser, Subcommand};
@@ -72,6 +73,9 @@ enum Verb {
     /// Run a whole anonymous network in this process, to try it: no internet, nothing left behind
     #[command(long_about = testnet::ABOUT)]
     Testnet(testnet::Options),
+    /// Simulate a network of any size in virtual time, with faults and attackers
+    #[command(long_about = sim::ABOUT)]
+    Sim(sim::Options),
     /// Check the configuration and print all of it, defaults included
     CheckConfig,
 }
@@ -118,6 +122,12 @@ impl From<RuntimeError> for Failure {
     }
 }
 
+impl From<SimError> for Failure {
+    fn from(e: SimError) -> Self {
+        Self::new(&e, e.is_for_the_user())
+    }
+}
+
 impl From<TestnetError> for Failure {
     fn from(e: TestnetError) -> Self {
         Self::new(&e, e.is_for_the_user())
@@ -132,6 +142,7 @@ pub fn main() -> ExitCode {
         Verb::Run => run(&common),
         Verb::Info { json } => info(&common, json),
         Verb::Testnet(options) => testnet(&common, &options),
+        Verb::Sim(options) => simulate(&common, &options),
         Verb::CheckConfig => check_config(&common),
     };
     let (text, code) = match result {
@@ -181,6 +192,15 @@ fn testnet(common: &Common, options: &testnet::Options) -> Result<(), Failure> {
     }
     start_log(common, LevelFilter::Warn);
     Ok(testnet::run(options)?)
+}
+
+fn simulate(common: &Common, options: &sim::Options) -> Result<(), Failure> {
+    if common.data_dir.is_some() || common.config.is_some() {
+        let problem = "sim makes routers of its own; leave --data-dir and --config out";
+        return Err(Failure::new(problem, true));
+    }
+    // Logs of simulated routers have virtual time; the world keeps them itself.
+    print(&sim::run(options)?)
 }
 
 fn check_config(common: &Common) -> Result<(), Failure> {

@@ -29,6 +29,7 @@ mod jobs;
 pub mod logger;
 mod machine;
 mod runtime;
+mod sim;
 pub mod store;
 mod testnet;
 

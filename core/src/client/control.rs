@@ -199,6 +199,8 @@ pub struct InfoReport {
     pub bytes_received: u64,
     /// Bytes to other routers since the start.
     pub bytes_sent: u64,
+    /// Bytes of messages to other routers since the start, by kind.
+    pub messages: MessagesReport,
     /// Bytes that wait in the buffers of streams and of reassembly.
     pub buffered: u64,
     /// Names in the address book.
@@ -236,6 +238,10 @@ pub struct NetDbReport {
     pub floodfills: u64,
     /// Lease sets that our own destinations know.
     pub lease_sets: u64,
+    /// Lookups since the start that found what they looked for.
+    pub found: u64,
+    /// Lookups since the start that did not.
+    pub failed: u64,
     /// What we do as a floodfill; `None` when we are none.
     pub floodfill: Option<FloodfillReport>,
 }
@@ -300,6 +306,19 @@ pub struct TransitReport {
     pub bytes: u64,
 }
 
+/// Bytes of the bodies of I2NP messages that went to other routers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessagesReport {
+    /// Through tunnels, ours and others'.
+    pub tunnels: u64,
+    /// To build tunnels.
+    pub builds: u64,
+    /// Of the network database, outside of tunnels.
+    pub netdb: u64,
+    /// All else.
+    pub other: u64,
+}
+
 /// A configured service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceReport {
@@ -346,6 +365,8 @@ impl InfoReport {
                 j.key("routers").number(self.netdb.routers);
                 j.key("floodfills").number(self.netdb.floodfills);
                 j.key("lease_sets").number(self.netdb.lease_sets);
+                j.key("lookups_found").number(self.netdb.found);
+                j.key("lookups_failed").number(self.netdb.failed);
                 if let Some(floodfill) = &self.netdb.floodfill {
                     j.key("floodfill").object(|j| {
                         j.key("kept").number(floodfill.kept);
@@ -367,6 +388,12 @@ impl InfoReport {
             });
             j.key("bytes_received").number(self.bytes_received);
             j.key("bytes_sent").number(self.bytes_sent);
+            j.key("message_bytes_sent").object(|j| {
+                j.key("tunnels").number(self.messages.tunnels);
+                j.key("builds").number(self.messages.builds);
+                j.key("netdb").number(self.messages.netdb);
+                j.key("other").number(self.messages.other);
+            });
             j.key("buffered_bytes").number(self.buffered);
             j.key("names").number(self.names);
             j.key("services").array(|j| self.services.iter().for_each(|s| s.write(j)));

@@ -202,6 +202,16 @@ pub enum NetDbAction {
     ForgetProfile(Hash),
 }
 
+/// How lookups of callers ended since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcomes {
+    /// With the entry.
+    pub found: u64,
+    /// Without.
+    pub failed: u64,
+}
+
 /// How much is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -285,6 +295,7 @@ pub struct NetDb {
     throttle: answer::Throttle,
     confirmations: Bucket,
     role: floodfill::Role,
+    outcomes: Outcomes,
     timers: Timers<Timer>,
     actions: VecDeque<NetDbAction>,
 }
@@ -316,6 +327,7 @@ impl NetDb {
             throttle: answer::Throttle::of_lookups(now, false),
             confirmations: Bucket::new(now, floodfill::CONFIRMATIONS.0, floodfill::CONFIRMATIONS.1),
             role: floodfill::Role::new(now),
+            outcomes: Outcomes::default(),
             timers,
             actions: VecDeque::new(),
         }
@@ -393,6 +405,12 @@ impl NetDb {
             lookups: self.lookups.len(),
             profiles: self.profiles.len(),
         }
+    }
+
+    /// How lookups of callers ended since the start.
+    #[must_use]
+    pub const fn outcomes(&self) -> Outcomes {
+        self.outcomes
     }
 
     /// A RouterInfo from the embedder's store. Checks its signature.

@@ -513,6 +513,7 @@ impl NetDb {
         let Some(active) = self.drop_lookup(id) else { return };
         match active.purpose {
             Purpose::Caller => {
+                self.outcomes.found += 1;
                 if let Some(state) = self.contexts.get_mut(&active.ctx) {
                     state.note_found(&active.key);
                 }
@@ -561,8 +562,14 @@ impl NetDb {
                     (reason, _) => reason,
                 };
                 let action = match known {
-                    Some(entry) => NetDbAction::Found { ctx, lookup: id, entry },
-                    None => NetDbAction::NotFound { ctx, lookup: id, key, reason },
+                    Some(entry) => {
+                        self.outcomes.found += 1;
+                        NetDbAction::Found { ctx, lookup: id, entry }
+                    }
+                    None => {
+                        self.outcomes.failed += 1;
+                        NetDbAction::NotFound { ctx, lookup: id, key, reason }
+                    }
                 };
                 self.actions.push_back(action);
             }

@@ -23,7 +23,7 @@ const MAX_EARLY: Duration = Duration::from_secs(180);
 
 /// How a message came.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Via {
+pub(super) enum Via {
     /// From a peer's session.
     Peer(Hash),
     /// In garlic for the router, from whoever it was; this peer passed it on.
@@ -71,7 +71,9 @@ impl Router {
                 );
             }
             PeerEvent::Message { from, message } => {
-                self.handle_message(now, unix, Via::Peer(from), message);
+                if let Some(message) = self.conducted(now, &from, message) {
+                    self.handle_message(now, unix, Via::Peer(from), message);
+                }
             }
             PeerEvent::RouterInfo { from, info } => {
                 let result = if from == info.hash() {
@@ -137,7 +139,13 @@ impl Router {
         true
     }
 
-    fn handle_message(&mut self, now: Instant, unix: UnixTime, via: Via, message: Message) {
+    pub(super) fn handle_message(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        via: Via,
+        message: Message,
+    ) {
         let kind = message.kind;
         // Cells live by their tunnel; their senders set the expiration as they like.
         if kind != MessageType::TUNNEL_DATA

@@ -4,6 +4,7 @@
 //! input of another. Nothing of I2P is decided here that a machine could decide.
 
 mod apps;
+pub mod conduct;
 mod dispatch;
 pub mod embed;
 pub mod input;
@@ -98,6 +99,7 @@ pub struct Router {
     /// Our services were named to the user.
     introduced: bool,
     rng: Rng,
+    conduct: Option<Box<dyn conduct::Conduct>>,
 }
 
 /// How far a shutdown has come. With streams open it takes until each of these instants at most.
@@ -219,6 +221,7 @@ impl Router {
             ready: false,
             introduced: false,
             rng,
+            conduct: None,
         };
         router.publish_info(now);
         router.settle(now);

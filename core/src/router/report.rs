@@ -3,8 +3,8 @@
 use super::apps::Kind;
 use super::{Router, publish};
 use crate::client::control::{
-    AddressReport, DirectionReport, FloodfillReport, InfoReport, NetDbReport, PeersReport,
-    PoolReport, ServiceReport, TransitReport,
+    AddressReport, DirectionReport, FloodfillReport, InfoReport, MessagesReport, NetDbReport,
+    PeersReport, PoolReport, ServiceReport, TransitReport,
 };
 use crate::config::ServerKind;
 use crate::time::Instant;
@@ -42,6 +42,8 @@ impl Router {
                 routers: (counts.verified + counts.unverified) as u64,
                 floodfills: counts.floodfills as u64,
                 lease_sets: counts.lease_sets as u64,
+                found: self.netdb.outcomes().found,
+                failed: self.netdb.outcomes().failed,
                 floodfill: self.netdb.floodfill_stats().map(|f| FloodfillReport {
                     kept: f.kept as u64,
                     stored: f.stored,
@@ -61,6 +63,12 @@ impl Router {
             },
             bytes_received: traffic.received,
             bytes_sent: traffic.sent,
+            messages: MessagesReport {
+                tunnels: traffic.messages.tunnels,
+                builds: traffic.messages.builds,
+                netdb: traffic.messages.netdb,
+                other: traffic.messages.other,
+            },
             buffered: self.buffered() as u64,
             names: self.apps.names() as u64,
             services: self.service_reports(),

@@ -6,7 +6,7 @@ use crate::conn::{ConnId, Opener};
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, earliest};
 use crate::wire::hash::Hash;
-use crate::wire::i2np::Message;
+use crate::wire::i2np::{Message, MessageType};
 use crate::wire::ntcp2::Reason;
 use crate::wire::router_info::{RouterInfo, is_public};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -143,6 +143,40 @@ pub(crate) struct Traffic {
     pub(crate) received: u64,
     /// Sent to peers.
     pub(crate) sent: u64,
+    /// Bytes of the bodies of I2NP messages that were handed to sessions.
+    pub(crate) messages: Kinds,
+}
+
+/// Bytes by what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kinds {
+    /// Cells of tunnels, and what goes into their gateways.
+    pub(crate) tunnels: u64,
+    /// Tunnel builds and their answers.
+    pub(crate) builds: u64,
+    /// Stores, lookups and their answers.
+    pub(crate) netdb: u64,
+    /// Garlic and delivery status outside of tunnels, and all else.
+    pub(crate) other: u64,
+}
+
+impl Kinds {
+    const fn add(&mut self, message: &Message) {
+        let kind = match message.kind {
+            MessageType::TUNNEL_DATA | MessageType::TUNNEL_GATEWAY => &mut self.tunnels,
+            MessageType::DATABASE_STORE
+            | MessageType::DATABASE_LOOKUP
+            | MessageType::DATABASE_SEARCH_REPLY => &mut self.netdb,
+            MessageType::TUNNEL_BUILD
+            | MessageType::TUNNEL_BUILD_REPLY
+            | MessageType::VARIABLE_TUNNEL_BUILD
+            | MessageType::VARIABLE_TUNNEL_BUILD_REPLY
+            | MessageType::SHORT_TUNNEL_BUILD
+            | MessageType::OUTBOUND_TUNNEL_BUILD_REPLY => &mut self.builds,
+            _ => &mut self.other,
+        };
+        *kind += message.body.len() as u64;
+    }
 }
 
 struct Link {
@@ -463,6 +497,7 @@ impl Peers {
         let Some(conn) = self.by_peer.get(to).copied() else { return Err(message) };
         let Some(link) = self.links.get_mut(&conn) else { return Err(message) };
         link.used = now;
+        self.bytes.messages.add(&message);
         if let Err(full) = link.session.queue(now, message, priority) {
             log::trace!("not queued to {to:?}: {full}");
         }

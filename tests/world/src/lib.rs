@@ -17,7 +17,8 @@
 
 pub mod content;
 mod network;
+pub mod sim;
 mod world;
 
 pub use network::{Shape, SmallWorld, small_world};
-pub use world::{Answer, BrowserId, EPOCH, NodeId, World};
+pub use world::{Answer, BrowserId, EPOCH, NodeId, Weather, World};

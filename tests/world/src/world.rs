@@ -6,8 +6,10 @@ mod http;
 mod journal;
 mod node;
 mod pipe;
+mod weather;
 
 pub use http::Answer;
+pub use weather::Weather;
 
 use chance::Chance;
 use node::Node;
@@ -16,6 +18,7 @@ use ramson_core::client::control::FloodfillReport;
 use ramson_core::config::Config;
 use ramson_core::rng::Seed;
 use ramson_core::router::Router;
+use ramson_core::router::conduct::Conduct;
 use ramson_core::router::embed::AppEvent;
 use ramson_core::router::input::{Command, Completion, ConnId, ConnInput, EffectId, Listener};
 use ramson_core::router::job::Done;
@@ -27,6 +30,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use weather::Stalled;
 
 /// A node of the world, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,11 +55,15 @@ pub struct World {
     heap: BinaryHeap<Scheduled>,
     scheduled: u64,
     nodes: Vec<Node>,
+    addresses: BTreeMap<SocketAddr, NodeId>,
+    weather: Weather,
     ends: BTreeMap<EndId, End>,
     /// The node of every end there ever was.
     homes: BTreeMap<EndId, NodeId>,
     next_end: u64,
     browsers: Vec<Browser>,
+    /// Browsers that have an answer, or an end, since somebody asked.
+    news: VecDeque<BrowserId>,
     chance: Chance,
     trace: Sha256,
     events: u64,
@@ -71,16 +79,35 @@ struct Browser {
 /// Something that will happen.
 enum Happening {
     Wake(NodeId),
-    WallClock { node: NodeId, incarnation: u64 },
-    JobDone { node: NodeId, incarnation: u64, id: EffectId, done: Box<Done> },
-    Syn { from: EndId, to: NodeId },
+    WallClock {
+        node: NodeId,
+        incarnation: u64,
+    },
+    JobDone {
+        node: NodeId,
+        incarnation: u64,
+        id: EffectId,
+        done: Box<Done>,
+    },
+    Syn {
+        from: EndId,
+        to: NodeId,
+        tries: u32,
+    },
     Connected(EndId),
     Refused(EndId),
-    Bytes { from: EndId, to: EndId, bytes: Vec<u8> },
+    Bytes {
+        from: EndId,
+        to: EndId,
+        bytes: Vec<u8>,
+    },
     Fin(EndId),
     Reset(EndId),
     Readable(EndId),
     Writable(EndId),
+    /// A link that was down is tried again.
+    Retry(EndId),
+    Trickle(EndId),
 }
 
 struct Scheduled {
@@ -100,10 +127,13 @@ impl World {
             heap: BinaryHeap::new(),
             scheduled: 0,
             nodes: Vec::new(),
+            addresses: BTreeMap::new(),
+            weather: Weather::FAIR,
             ends: BTreeMap::new(),
             homes: BTreeMap::new(),
             next_end: 0,
             browsers: Vec::new(),
+            news: VecDeque::new(),
             chance: Chance::new(&Seed::from_number(seed)),
             trace: Sha256::new(),
             events: 0,
@@ -124,6 +154,7 @@ impl World {
         let address = SocketAddr::new(self.next_address(), port);
         let seeds = self.chance.seeds.fork("node");
         self.nodes.push(Node::new(Arc::new(config), address, seeds));
+        self.addresses.insert(address, id);
         self.start(id);
         id
     }
@@ -205,6 +236,16 @@ impl World {
         self.drain(id);
     }
 
+    /// Lets the wall clock of a node gain so many microseconds in a second, or lose them. Its router
+    /// hears of it as it does from a runtime: once a minute.
+    pub fn set_drift(&mut self, id: NodeId, micros: i64) {
+        // What it gained so far stays.
+        let node = &mut self.nodes[id.0];
+        let seconds = (self.now.as_micros() / 1_000_000) as i64;
+        node.ahead += (node.drift - micros) * seconds / 1000;
+        node.drift = micros;
+    }
+
     /// Virtual time.
     #[must_use]
     pub const fn now(&self) -> Instant {
@@ -221,6 +262,31 @@ impl World {
     #[must_use]
     pub fn digest(&self) -> String {
         crate::content::hex(&self.trace.clone().finalize())
+    }
+
+    /// Virtual time since the world began.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.now.saturating_since(Instant::ZERO)
+    }
+
+    /// How often a node was started.
+    #[must_use]
+    pub fn incarnation(&self, id: NodeId) -> u64 {
+        self.nodes[id.0].incarnation
+    }
+
+    /// Lets the router of a node behave otherwise than it should, from now on and until it is started
+    /// again.
+    pub fn set_conduct(&mut self, id: NodeId, conduct: Box<dyn Conduct>) {
+        if let Some(router) = &mut self.nodes[id.0].router {
+            router.set_conduct(conduct);
+        }
+    }
+
+    /// Gives a node these RouterInfos with its next start.
+    pub fn set_known(&mut self, id: NodeId, known: Vec<Arc<[u8]>>) {
+        self.nodes[id.0].known = known;
     }
 
     /// What a router told its embedder.
@@ -287,18 +353,40 @@ impl World {
         if done(self) {
             return true;
         }
-        while let Some(next) = self.heap.peek().filter(|s| s.at <= end) {
-            assert!(next.at >= self.now, "time runs backwards");
-            let Some(Scheduled { at, what, .. }) = self.heap.pop() else { break };
-            self.now = at;
-            self.events += 1;
-            self.handle(what);
+        while self.step(end) {
             if done(self) {
                 return true;
             }
         }
         self.now = end;
+        // Nobody asked for it.
+        self.news.clear();
         false
+    }
+
+    /// Runs until a browser has an answer or its connection ended, at most until `end`. Each is named
+    /// once for each of these.
+    pub fn run_until_news(&mut self, end: Instant) -> Option<BrowserId> {
+        loop {
+            if let Some(browser) = self.news.pop_front() {
+                return Some(browser);
+            }
+            if !self.step(end) {
+                self.now = self.now.max(end);
+                return None;
+            }
+        }
+    }
+
+    /// Lets the next thing happen, if it does until `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        let Some(next) = self.heap.peek().filter(|s| s.at <= end) else { return false };
+        assert!(next.at >= self.now, "time runs backwards");
+        let Some(Scheduled { at, what, .. }) = self.heap.pop() else { return false };
+        self.now = at;
+        self.events += 1;
+        self.handle(what);
+        true
     }
 
     /// A browser connects to the HTTP proxy of a router.
@@ -352,6 +440,12 @@ impl World {
         self.browsers[browser.0].ended
     }
 
+    /// Drops what a browser got; nobody asks for it any more.
+    pub fn forget_browser(&mut self, browser: BrowserId) {
+        let browser = &mut self.browsers[browser.0];
+        (browser.got, browser.answers) = (Vec::new(), VecDeque::new());
+    }
+
     /// Closes a browser's connection.
     pub fn close_browser(&mut self, browser: BrowserId) {
         let end = self.browsers[browser.0].end;
@@ -377,7 +471,36 @@ impl World {
         answer
     }
 
+    /// The node that is told of it, if one is.
+    fn told_node(&self, what: &Happening) -> Option<NodeId> {
+        match what {
+            Happening::Wake(node)
+            | Happening::WallClock { node, .. }
+            | Happening::JobDone { node, .. }
+            | Happening::Syn { to: node, .. } => Some(*node),
+            Happening::Connected(end)
+            | Happening::Refused(end)
+            | Happening::Bytes { to: end, .. }
+            | Happening::Fin(end)
+            | Happening::Reset(end)
+            | Happening::Readable(end)
+            | Happening::Writable(end)
+            | Happening::Retry(end) => {
+                self.ends.get(end).filter(|end| end.is_machines()).map(End::node)
+            }
+            Happening::Trickle(_) => None,
+        }
+    }
+
     fn handle(&mut self, what: Happening) {
+        if let Some(node) = self.told_node(&what) {
+            let until = self.nodes[node.0].frozen_until;
+            if until > self.now {
+                // In the order in which they came: later numbers, the same instant.
+                self.push(until, what);
+                return;
+            }
+        }
         match what {
             Happening::Wake(id) => self.wake(id),
             Happening::WallClock { node, incarnation } => {
@@ -399,11 +522,17 @@ impl World {
                     self.drain(node);
                 }
             }
-            Happening::Syn { from, to } => self.handle_syn(from, to),
+            Happening::Syn { from, to, tries } => self.handle_syn(from, to, tries),
             Happening::Connected(end) => self.handle_connected(end),
             Happening::Refused(end) => self.handle_refused(end),
-            Happening::Bytes { from, to, bytes } => self.handle_bytes(from, to, bytes),
-            Happening::Fin(end) => self.handle_fin(end),
+            Happening::Bytes { from, to, bytes } => self.handle_arrival(from, to, bytes),
+            Happening::Fin(end) => {
+                if self.stall(end, Stalled::Fin).is_some() {
+                    self.handle_fin(end);
+                }
+            }
+            Happening::Retry(end) => self.handle_retry(end),
+            Happening::Trickle(end) => self.handle_trickle(end),
             Happening::Reset(end) => self.handle_reset(end),
             Happening::Readable(end) => self.handle_readable(end),
             Happening::Writable(end) => self.handle_writable(end),
@@ -522,9 +651,11 @@ impl Drop for World {
 }
 
 impl Browser {
-    fn handle(&mut self, bytes: &[u8]) {
+    /// True when there is an answer now.
+    fn handle(&mut self, bytes: &[u8]) -> bool {
         self.got.extend_from_slice(bytes);
         self.parse();
+        !self.answers.is_empty()
     }
 
     fn end(&mut self, reset: bool) {

@@ -11,6 +11,7 @@ const JOB: u64 = 2_000;
 
 pub(super) struct Chance {
     pub(super) seeds: Rng,
+    pub(super) weather: Rng,
     delays: Rng,
     pieces: Rng,
     jobs: Rng,
@@ -24,6 +25,7 @@ impl Chance {
             delays: rng.fork("delays"),
             pieces: rng.fork("pieces"),
             jobs: rng.fork("jobs"),
+            weather: rng.fork("weather"),
         }
     }
 

@@ -3,30 +3,47 @@
 use crate::content::{content, hex};
 use sha2::{Digest, Sha256};
 
-/// A web server: `GET /<n>` answers n bytes of the test content, `POST` the digest of its body.
+/// A web server: `GET /<n>` answers n bytes of the test content, `GET /<n>/<s>` the same within s seconds,
+/// `POST` the digest of its body.
 #[derive(Default)]
 pub(super) struct Site {
     request: Vec<u8>,
 }
 
+/// What a site sends back.
+#[derive(Default)]
+pub(super) struct Said {
+    pub(super) now: Vec<u8>,
+    /// What takes its time, and how much of it goes in a second.
+    pub(super) slowly: Option<(Vec<u8>, usize)>,
+}
+
 impl Site {
     /// Takes bytes of a connection and says what to send back.
-    pub(super) fn handle(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn handle(&mut self, bytes: &[u8]) -> Said {
         self.request.extend_from_slice(bytes);
-        let mut out = Vec::new();
+        let mut said = Said::default();
         while let Some((head, body, used)) = message(&self.request, true) {
             let mut words = head.split(' ');
-            let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+            let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or("/"));
+            let (size, seconds) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
+            let seconds = seconds.parse().ok().filter(|s| *s > 0);
             let answer = match method {
                 "POST" => hex(&Sha256::digest(&body)).into_bytes(),
-                _ => content(path.trim_start_matches('/').parse().unwrap_or(0)),
+                _ => content(size.parse().unwrap_or(0)),
             };
             self.request.drain(..used);
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
-            out.extend_from_slice(head.as_bytes());
-            out.extend(answer);
+            said.now.extend_from_slice(head.as_bytes());
+            match seconds {
+                Some(seconds) => {
+                    let step = answer.len().div_ceil(seconds);
+                    said.slowly = Some((answer, step));
+                }
+                None => said.now.extend(answer),
+            }
         }
-        out
+        said
     }
 }
 

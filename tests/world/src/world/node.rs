@@ -2,6 +2,7 @@
 
 use super::disk::Disk;
 use super::pipe::EndId;
+use super::weather::Weather;
 use ramson_core::config::Config;
 use ramson_core::rng::Rng;
 use ramson_core::router::Router;
@@ -27,6 +28,13 @@ pub(super) struct Node {
     /// Down without a word: its kernel refuses nothing and resets nothing.
     pub(super) dark: bool,
     pub(super) address: SocketAddr,
+    pub(super) weather: Weather,
+    pub(super) side: u32,
+    pub(super) link: bool,
+    pub(super) firewalled: bool,
+    pub(super) frozen_until: Instant,
+    /// When what it sent has left.
+    pub(super) uplink_free: Instant,
     pub(super) disk: Disk,
     /// RouterInfos that its owner gave it.
     pub(super) known: Vec<Arc<[u8]>>,
@@ -41,6 +49,8 @@ pub(super) struct Node {
     pub(super) seeds: Rng,
     /// Milliseconds that its wall clock is ahead.
     pub(super) ahead: i64,
+    /// Microseconds that it gains in a second.
+    pub(super) drift: i64,
     wakes: Wakes,
 }
 
@@ -61,6 +71,12 @@ impl Node {
             router: None,
             dark: false,
             address,
+            weather: Weather::FAIR,
+            side: 0,
+            link: true,
+            firewalled: false,
+            frozen_until: Instant::ZERO,
+            uplink_free: Instant::ZERO,
             disk: Disk::default(),
             known: Vec::new(),
             conns: BTreeMap::new(),
@@ -71,6 +87,7 @@ impl Node {
             told: VecDeque::new(),
             seeds,
             ahead: 0,
+            drift: 0,
             wakes: Wakes::default(),
         }
     }
@@ -78,8 +95,10 @@ impl Node {
     /// Its wall clock.
     pub(super) fn unix(&self, now: Instant) -> UnixTime {
         let right = super::EPOCH + now.saturating_since(Instant::ZERO);
-        let step = Duration::from_millis(self.ahead.unsigned_abs());
-        if self.ahead < 0 { right - step } else { right + step }
+        let seconds = (now.as_micros() / 1_000_000) as i64;
+        let ahead = self.ahead * 1000 + self.drift * seconds;
+        let step = Duration::from_micros(ahead.unsigned_abs());
+        if ahead < 0 { right - step } else { right + step }
     }
 
     pub(super) fn next_accepted(&mut self) -> ConnId {

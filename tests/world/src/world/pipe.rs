@@ -1,6 +1,7 @@
 //! TCP between the nodes: bytes in order, late, in pieces; a window; FIN and RST.
 
 use super::http::Site;
+use super::weather::{Congestion, Stall, Stalled};
 use super::{BrowserId, Happening, NodeId, World};
 use ramson_core::router::input::{ConnError, ConnId, ConnInput, Listener, Remote};
 use ramson_core::time::Instant;
@@ -16,6 +17,9 @@ const CHUNK: usize = 256 * 1024;
 const MAX_LAST_CALLS: usize = 64;
 /// The way to a process of the same machine.
 const LOCAL_LATENCY: Duration = Duration::from_micros(100);
+
+/// How often a site sends a little of what it sends slowly.
+const TRICKLE: Duration = Duration::from_secs(1);
 
 /// One end of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +51,10 @@ pub(super) struct End {
     /// FIN follows what there is to send.
     ending: bool,
     ended: bool,
+    pub(super) congestion: Congestion,
+    pub(super) stall: Stall,
+    /// Bytes of the site that leave one by one, and how many each time.
+    trickle: (VecDeque<u8>, usize),
 }
 
 /// The other side's FIN.
@@ -74,7 +82,26 @@ impl End {
             wants_write: false,
             ending: false,
             ended: false,
+            congestion: Congestion::default(),
+            stall: Stall::default(),
+            trickle: Default::default(),
         }
+    }
+
+    pub(super) const fn far(&self) -> Option<EndId> {
+        self.far
+    }
+
+    pub(super) const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    pub(super) const fn latency(&self) -> Duration {
+        self.latency
+    }
+
+    pub(super) const fn is_machines(&self) -> bool {
+        matches!(self.owner, Owner::Machine(_))
     }
 
     const fn conn(&self) -> Option<ConnId> {
@@ -100,8 +127,8 @@ impl World {
         let end = self.new_end(Owner::Machine(conn), node, latency);
         self.nodes[node.0].conns.insert(conn, end);
         let at = self.now + latency;
-        match self.nodes.iter().position(|n| n.address == remote) {
-            Some(to) => self.push(at, Happening::Syn { from: end, to: NodeId(to) }),
+        match self.addresses.get(&remote).copied() {
+            Some(to) => self.push(at, Happening::Syn { from: end, to, tries: 0 }),
             None => self.push(at + latency, Happening::Refused(end)),
         }
     }
@@ -126,10 +153,14 @@ impl World {
         near
     }
 
-    pub(super) fn handle_syn(&mut self, from: EndId, to: NodeId) {
+    pub(super) fn handle_syn(&mut self, from: EndId, to: NodeId, tries: u32) {
         let Some(dialler) = self.ends.get(&from) else { return };
         let (latency, source) = (dialler.latency, self.nodes[dialler.node.0].address.ip());
-        if self.nodes[to.0].dark {
+        if self.nodes[to.0].dark || self.nodes[to.0].firewalled {
+            return;
+        }
+        if !self.passes(dialler.node, to) {
+            self.lost_syn(from, to, tries);
             return;
         }
         let at = self.now + latency;
@@ -165,6 +196,11 @@ impl World {
     }
 
     pub(super) fn handle_reset(&mut self, id: EndId) {
+        // One that is lost is not sent again; who sends on learns it then.
+        let far = self.ends.get(&id).and_then(|end| Some((end.far?, end.node)));
+        if far.is_some_and(|(far, node)| !self.passes(self.homes[&far], node)) {
+            return;
+        }
         self.fail(id, ConnError::Reset);
     }
 
@@ -175,8 +211,19 @@ impl World {
                 self.nodes[end.node.0].conns.remove(&conn);
                 self.input(end.node, conn, ConnInput::Failed(error));
             }
-            Owner::Browser(browser) => self.browsers[browser.0].end(true),
+            Owner::Browser(browser) => {
+                self.browsers[browser.0].end(true);
+                self.news.push_back(browser);
+            }
             Owner::Site(_) | Owner::Gone => {}
+        }
+    }
+
+    /// Bytes came to the link of a node.
+    pub(super) fn handle_arrival(&mut self, from: EndId, to: EndId, bytes: Vec<u8>) {
+        if let Some(Stalled::Bytes { from, bytes }) = self.stall(to, Stalled::Bytes { from, bytes })
+        {
+            self.handle_bytes(from, to, bytes);
         }
     }
 
@@ -197,8 +244,23 @@ impl World {
                 self.offer(to);
                 return;
             }
-            Owner::Browser(browser) => self.browsers[browser.0].handle(&bytes),
-            Owner::Site(site) => end.outbox.extend(site.handle(&bytes)),
+            Owner::Browser(browser) => {
+                if self.browsers[browser.0].handle(&bytes) {
+                    self.news.push_back(*browser);
+                }
+            }
+            Owner::Site(site) => {
+                let said = site.handle(&bytes);
+                end.outbox.extend(said.now);
+                if let Some((slowly, step)) = said.slowly {
+                    let idle = end.trickle.0.is_empty();
+                    end.trickle.0.extend(slowly);
+                    end.trickle.1 = step;
+                    if idle {
+                        self.push(self.now + TRICKLE, Happening::Trickle(to));
+                    }
+                }
+            }
             Owner::Gone => {}
         }
         self.consumed(to, n);
@@ -212,6 +274,7 @@ impl World {
             Owner::Machine(_) => self.offer(id),
             Owner::Browser(browser) => {
                 self.browsers[browser.0].end(false);
+                self.news.push_back(*browser);
                 self.finish(id);
             }
             Owner::Site(_) => self.finish(id),
@@ -219,6 +282,17 @@ impl World {
                 self.ends.remove(&id);
             }
         }
+    }
+
+    /// A site sends a little more of what it sends slowly.
+    pub(super) fn handle_trickle(&mut self, id: EndId) {
+        let Some(end) = self.ends.get_mut(&id) else { return };
+        let step = end.trickle.1.min(end.trickle.0.len());
+        end.outbox.extend(end.trickle.0.drain(..step));
+        if !end.trickle.0.is_empty() {
+            self.push(self.now + TRICKLE, Happening::Trickle(id));
+        }
+        self.pump(id);
     }
 
     /// There is room in the window again.
@@ -282,7 +356,8 @@ impl World {
     pub(super) fn pump(&mut self, id: EndId) {
         loop {
             let Some(end) = self.ends.get_mut(&id) else { return };
-            let room = WINDOW.saturating_sub(end.unread_by_far).min(CHUNK);
+            let window = WINDOW.min(end.congestion.window());
+            let room = window.saturating_sub(end.unread_by_far).min(CHUNK);
             end.wants_write = !end.connected || room == 0;
             if end.wants_write || end.ended {
                 return;
@@ -388,12 +463,16 @@ impl World {
             let (piece, tail) = rest.split_at(self.chance.piece(rest.len()));
             rest = tail;
             let jitter = self.chance.jitter();
+            let mut bytes = piece.to_vec();
+            let end = &self.ends[&from];
+            let local = end.latency == LOCAL_LATENCY;
+            let storm = if local { Duration::ZERO } else { self.storm(from, end.node, &mut bytes) };
             let end = self.ends.get_mut(&from).unwrap();
             end.unread_by_far += piece.len();
-            end.last_arrival = end.last_arrival.max(self.now + end.latency + jitter);
+            end.last_arrival = end.last_arrival.max(self.now + end.latency + jitter + storm);
             let at = end.last_arrival;
             let to = end.far.unwrap();
-            self.push(at, Happening::Bytes { from, to, bytes: piece.to_vec() });
+            self.push(at, Happening::Bytes { from, to, bytes });
         }
     }
 
@@ -402,6 +481,7 @@ impl World {
         let Some(far) = self.ends.get(&id).and_then(|e| e.far) else { return };
         if let Some(end) = self.ends.get_mut(&far) {
             end.unread_by_far -= n;
+            end.congestion.acknowledged(n);
             if end.wants_write && n > 0 {
                 end.wants_write = false;
                 let at = self.now + end.latency;

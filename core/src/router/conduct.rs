@@ -1,0 +1,54 @@
+//! Routers that do not keep to the rules, for simulated networks with attackers in them.
+//!
+//! A router with a [`Conduct`] is a whole router: it has sessions, is known, takes part in tunnels.
+//! What its conduct does with the messages of others is what an attacker would do in its place.
+
+use super::Router;
+use super::dispatch::Via;
+use crate::time::Instant;
+use crate::transport::ntcp2::Priority;
+use crate::wire::hash::Hash;
+use crate::wire::i2np::Message;
+use alloc::boxed::Box;
+
+/// What a router does with what its peers send, before it handles it.
+pub trait Conduct: Send {
+    /// A message came over the session with `from`. It is handled as the answer says: as it is, changed,
+    /// or not at all.
+    fn receive(&mut self, now: Instant, from: &Hash, message: Message) -> Option<Message>;
+}
+
+impl Router {
+    /// From now on messages of peers go through `conduct` first. No runtime calls this.
+    pub fn set_conduct(&mut self, conduct: Box<dyn Conduct>) {
+        self.conduct = Some(conduct);
+    }
+
+    /// Handles a message as if it came over the session with `from`, past the conduct: one that was kept
+    /// back, or comes once more.
+    pub fn deliver(&mut self, now: Instant, from: Hash, message: Message) {
+        let unix = self.clock.unix(now);
+        self.handle_message(now, unix, Via::Peer(from), message);
+        self.settle(now);
+    }
+
+    /// Sends any message to a router, as [`Conduct`]s may. False when it is lost already.
+    pub fn send_message(&mut self, now: Instant, to: Hash, message: Message) -> bool {
+        let sent = self.send_to(now, to, message, Priority::Transit);
+        self.settle(now);
+        sent
+    }
+
+    /// What the conduct makes of a message.
+    pub(super) fn conducted(
+        &mut self,
+        now: Instant,
+        from: &Hash,
+        message: Message,
+    ) -> Option<Message> {
+        match &mut self.conduct {
+            Some(conduct) => conduct.receive(now, from, message),
+            None => Some(message),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Routers that do not keep to the rules. Each kind is a plug-in: an [`Adversary`] that is told which
+//! nodes are its own, and is then called again as often as it likes. What it does to messages is a
+//! [`Conduct`] of those routers; what it begins itself it does through the [`World`].
+
+use super::scenario;
+use crate::world::{NodeId, World};
+use ramson_core::rng::{Rng, Seed};
+use ramson_core::router::conduct::Conduct;
+use ramson_core::time::Instant;
+use ramson_core::wire::hash::Hash;
+use ramson_core::wire::i2np::{Message, MessageType};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// One kind of attacker, with all the routers it has.
+pub trait Adversary {
+    /// These are its routers, from now on.
+    fn begin(&mut self, world: &mut World, nodes: &[NodeId]);
+
+    /// Called after the time that it said itself, the first time at once. `None`: not again.
+    fn act(&mut self, world: &mut World) -> Option<Duration> {
+        let _ = world;
+        None
+    }
+}
+
+/// The kinds that scenarios can name, each with a line for people.
+pub const KINDS: &[(&str, &str)] = &[
+    ("drop", "drops what passes through its tunnels, `chance` of it"),
+    ("corrupt", "flips a bit of what passes through its tunnels, `chance` of it"),
+    ("delay", "keeps what passes through its tunnels for `delay`, `chance` of it"),
+    ("deaf-floodfill", "takes part in tunnels, but answers no lookup and confirms no store"),
+];
+
+/// The one that `plan` names.
+pub fn by_name(plan: &scenario::Adversary, seed: &Seed) -> Result<Box<dyn Adversary>, String> {
+    let rng = Rng::new(seed);
+    let chance = plan.chance;
+    Ok(match plan.kind.as_str() {
+        "drop" => Box::new(Passing { rng, chance, what: |_| None }),
+        "corrupt" => Box::new(Passing {
+            rng,
+            chance,
+            what: |mut message| {
+                let middle = message.body.len() / 2;
+                *message.body.get_mut(middle)? ^= 1;
+                Some(message)
+            },
+        }),
+        "delay" => Box::new(Delay { rng, chance, delay: plan.delay.0, kept: Arc::default() }),
+        "deaf-floodfill" => Box::new(Deaf),
+        other => {
+            let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+            return Err(format!("no adversary {other:?}; there are {}", known.join(", ")));
+        }
+    })
+}
+
+/// What goes through tunnels.
+fn is_passing(message: &Message) -> bool {
+    matches!(message.kind, MessageType::TUNNEL_DATA | MessageType::TUNNEL_GATEWAY)
+}
+
+fn happens(rng: &mut Rng, chance: f64) -> bool {
+    (rng.below(1_000_000) as f64) < chance * 1e6
+}
+
+/// Does something to what passes by.
+struct Passing {
+    rng: Rng,
+    chance: f64,
+    what: fn(Message) -> Option<Message>,
+}
+
+struct PassingConduct {
+    rng: Rng,
+    chance: f64,
+    what: fn(Message) -> Option<Message>,
+}
+
+impl Adversary for Passing {
+    fn begin(&mut self, world: &mut World, nodes: &[NodeId]) {
+        for id in nodes {
+            let (rng, chance, what) = (self.rng.fork("node"), self.chance, self.what);
+            world.set_conduct(*id, Box::new(PassingConduct { rng, chance, what }));
+        }
+    }
+}
+
+impl Conduct for PassingConduct {
+    fn receive(&mut self, _: Instant, _: &Hash, message: Message) -> Option<Message> {
+        if is_passing(&message) && happens(&mut self.rng, self.chance) {
+            return (self.what)(message);
+        }
+        Some(message)
+    }
+}
+
+/// Keeps it for a while.
+struct Delay {
+    rng: Rng,
+    chance: f64,
+    delay: Duration,
+    kept: Kept,
+}
+
+type Kept = Arc<Mutex<VecDeque<(Instant, NodeId, Hash, Message)>>>;
+
+struct DelayConduct {
+    rng: Rng,
+    chance: f64,
+    delay: Duration,
+    node: NodeId,
+    kept: Kept,
+}
+
+impl Adversary for Delay {
+    fn begin(&mut self, world: &mut World, nodes: &[NodeId]) {
+        for id in nodes {
+            let conduct = DelayConduct {
+                rng: self.rng.fork("node"),
+                chance: self.chance,
+                delay: self.delay,
+                node: *id,
+                kept: self.kept.clone(),
+            };
+            world.set_conduct(*id, Box::new(conduct));
+        }
+    }
+
+    fn act(&mut self, world: &mut World) -> Option<Duration> {
+        let now = world.now();
+        loop {
+            let due = {
+                let mut kept = self.kept.lock().unwrap();
+                if kept.front().is_none_or(|(at, ..)| *at > now) {
+                    break;
+                }
+                kept.pop_front().unwrap()
+            };
+            let (_, node, from, message) = due;
+            if world.router(node).is_some() {
+                world.embedder(node, |router, now| router.deliver(now, from, message));
+            }
+        }
+        Some(Duration::from_millis(50))
+    }
+}
+
+impl Conduct for DelayConduct {
+    fn receive(&mut self, now: Instant, from: &Hash, message: Message) -> Option<Message> {
+        if is_passing(&message) && happens(&mut self.rng, self.chance) {
+            let mut kept = self.kept.lock().unwrap();
+            kept.push_back((now + self.delay, self.node, *from, message));
+            return None;
+        }
+        Some(message)
+    }
+}
+
+/// A floodfill that is none.
+struct Deaf;
+
+impl Adversary for Deaf {
+    fn begin(&mut self, world: &mut World, nodes: &[NodeId]) {
+        for id in nodes {
+            world.set_conduct(*id, Box::new(Self));
+        }
+    }
+}
+
+impl Conduct for Deaf {
+    fn receive(&mut self, _: Instant, _: &Hash, message: Message) -> Option<Message> {
+        let netdb =
+            matches!(message.kind, MessageType::DATABASE_LOOKUP | MessageType::DATABASE_STORE);
+        // What a tunnel or a garlic message brings is inside, and cannot be told from the outside.
+        (!netdb && message.kind != MessageType::GARLIC).then_some(message)
+    }
+}

@@ -1,0 +1,40 @@
+//! Scenarios: a network, what happens to it, and what must come of it, as data.
+
+pub mod adversary;
+mod merge;
+mod outcome;
+mod report;
+mod run;
+pub mod scenario;
+mod series;
+mod text;
+
+pub use merge::{merge, merged_table};
+pub use outcome::{Checked, Outcome};
+pub use report::html;
+pub use scenario::{Scenario, Span};
+pub use series::Sample;
+pub use text::table;
+
+/// The scenarios that come with it, by name.
+pub const SCENARIOS: &[(&str, &str)] = &[("calm", include_str!("../../scenarios/calm.toml"))];
+
+/// The one called `name`.
+pub fn by_name(name: &str) -> Option<Result<Scenario, String>> {
+    let (_, text) = SCENARIOS.iter().find(|(known, _)| *known == name)?;
+    Some(Scenario::parse(text))
+}
+
+/// Runs a scenario. `progress` is called with each sample and says how many bytes of memory this process
+/// has, or 0.
+///
+/// # Panics
+/// When a router breaks what it promises: that is what it is for.
+pub fn run(
+    scenario: &Scenario,
+    seed: u64,
+    progress: &mut dyn FnMut(&Sample) -> u64,
+) -> Result<Outcome, String> {
+    scenario.check()?;
+    Ok(run::Run::new(scenario, seed, progress)?.run())
+}

@@ -1,0 +1,163 @@
+//! What came of a run: the measurements, and whether they are what the scenario asks for.
+
+use super::scenario::{Expect, Scenario, Span};
+use super::series::{Fetch, Series, percentile, round};
+use crate::world::World;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// One thing that was asked for.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// In words.
+    pub what: String,
+    /// What was measured, in words.
+    pub measured: String,
+    /// In per cent; `None` when there was nothing to measure.
+    pub percent: Option<f64>,
+    /// Whether it is enough.
+    pub met: bool,
+}
+
+/// What came of a run. The same seed gives the same, on every machine.
+pub struct Outcome {
+    /// One document with all of it, without what depends on the machine.
+    pub json: Value,
+    /// What the scenario asks for.
+    pub checked: Vec<Checked>,
+    /// The trace digest.
+    pub digest: String,
+    /// Highest resident memory seen, where that is known.
+    pub resident: u64,
+}
+
+impl Outcome {
+    pub(super) fn new(
+        scenario: &Scenario,
+        seed: u64,
+        world: &World,
+        series: Series,
+        lived: &[bool],
+    ) -> Self {
+        let end = scenario.duration.0;
+        let checked: Vec<Checked> =
+            scenario.expects.iter().map(|e| check(e, &series, lived, end)).collect();
+        let digest = world.digest();
+        let pages: Vec<Fetch> = series.fetches.iter().filter(|f| !f.slow).copied().collect();
+        let ok = pages.iter().filter(|f| f.ok).count();
+        let slow: Vec<Fetch> = series.fetches.iter().filter(|f| f.slow).copied().collect();
+        let totals = series.totals(Duration::ZERO, end);
+        let expects: Vec<Value> = checked
+            .iter()
+            .map(|c| {
+                json!({ "what": c.what, "measured": c.measured, "percent": c.percent, "met": c.met })
+            })
+            .collect();
+        let json = json!({
+            "version": 1,
+            "about": scenario.about,
+            "seed": seed,
+            "routers": scenario.network.routers,
+            "duration_s": round(end.as_secs_f64()),
+            "events": world.events(),
+            "digest": digest,
+            "pages": {
+                "ok": ok,
+                "failed": pages.len() - ok,
+                "p50_ms": percentile(&pages, 50),
+                "p90_ms": percentile(&pages, 90),
+                "p99_ms": percentile(&pages, 99),
+            },
+            "slow_downloads": {
+                "ok": slow.iter().filter(|f| f.ok).count(),
+                "failed": slow.iter().filter(|f| !f.ok).count(),
+            },
+            "builds": { "ok": totals.built, "failed": totals.not_built },
+            "lookups": { "ok": totals.found, "failed": totals.not_found },
+            "expect": expects,
+            "series": series.columns(),
+        });
+        let resident = series.samples.iter().map(|s| s.resident).max().unwrap_or(0);
+        Self { json, checked, digest, resident }
+    }
+
+    /// Whether all of it is as the scenario asks.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.checked.iter().all(|c| c.met)
+    }
+}
+
+fn share(good: usize, all: usize) -> Option<f64> {
+    (all > 0).then(|| 100.0 * good as f64 / all as f64)
+}
+
+fn judged(what: String, good: usize, all: usize, percent: f64, more: &str) -> Checked {
+    let measured = share(good, all);
+    let text = measured
+        .map_or("nothing to measure".to_owned(), |p| format!("{p:.2} % ({good} of {all}){more}"));
+    let met = measured.is_some_and(|p| p >= percent);
+    Checked { what, measured: text, percent: measured.map(round), met }
+}
+
+fn check(expect: &Expect, series: &Series, lived: &[bool], end: Duration) -> Checked {
+    let between = |from: &Span, to: &Option<Span>| match to {
+        Some(to) => format!("between {from} and {to}"),
+        None if from.0.is_zero() => "in all".to_owned(),
+        None => format!("after {from}"),
+    };
+    match expect {
+        Expect::Fetches { from, to, percent } => {
+            let until = to.map_or(end, |to| to.0);
+            let within = |f: &&Fetch| !f.slow && f.from >= from.0 && f.from <= until;
+            // A page whose ends did not live cannot come.
+            let judge = |f: &&Fetch| f.ok || f.ends_lived;
+            let some: Vec<&Fetch> = series.fetches.iter().filter(within).filter(judge).collect();
+            let good = some.iter().filter(|f| f.ok).count();
+            let what = format!("{percent} % of the pages {}", between(from, to));
+            judged(what, good, some.len(), *percent, "")
+        }
+        Expect::Streams { percent } => {
+            let some: Vec<&Fetch> =
+                series.fetches.iter().filter(|f| f.slow && (f.ok || f.ends_lived)).collect();
+            let good = some.iter().filter(|f| f.ok).count();
+            let what = format!("{percent} % of the slow downloads whole");
+            judged(what, good, some.len(), *percent, "")
+        }
+        Expect::Recovered { after, percent, within } => {
+            let times: Vec<Option<Duration>> = recovered(series, lived, after.0);
+            let good = times.iter().flatten().filter(|t| **t <= within.0).count();
+            let slowest = times.iter().flatten().max().copied().unwrap_or_default();
+            let never = times.iter().filter(|t| t.is_none()).count();
+            let mut more = format!(", the last after {:.1} s", slowest.as_secs_f64());
+            if never > 0 {
+                more += &format!(", {never} never");
+            }
+            let what = format!("{percent} % of the sites answer {within} after {after}");
+            judged(what, good, times.len(), *percent, &more)
+        }
+        Expect::Builds { from, to, percent } => {
+            let sum = series.totals(from.0, to.map_or(end, |to| to.0));
+            let (good, bad) = (sum.built as usize, sum.not_built as usize);
+            let what = format!("{percent} % of the tunnels built {}", between(from, to));
+            judged(what, good, good + bad, *percent, "")
+        }
+        Expect::Lookups { from, to, percent } => {
+            let sum = series.totals(from.0, to.map_or(end, |to| to.0));
+            let (good, bad) = (sum.found as usize, sum.not_found as usize);
+            let what = format!("{percent} % of the lookups {}", between(from, to));
+            judged(what, good, good + bad, *percent, "")
+        }
+    }
+}
+
+/// For each pair that is up in the end: how long after `after` the first page came that was asked for
+/// since then.
+fn recovered(series: &Series, lived: &[bool], after: Duration) -> Vec<Option<Duration>> {
+    let of = |pair: usize| {
+        let since = |f: &&Fetch| f.pair == pair && !f.slow && f.ok && f.from >= after;
+        let first = series.fetches.iter().filter(since).map(|f| f.to).min();
+        first.map(|to| to.saturating_sub(after))
+    };
+    lived.iter().enumerate().filter(|(_, lived)| **lived).map(|(n, _)| of(n)).collect()
+}

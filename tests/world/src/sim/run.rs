@@ -1,0 +1,494 @@
+//! One run of a scenario.
+
+use super::adversary::{self, Adversary};
+use super::outcome::Outcome;
+use super::scenario::{Fault, FaultKind, Group, Scenario};
+use super::series::{Fetch, Sample, Series};
+use crate::content::content;
+use crate::world::{BrowserId, NodeId, Weather, World};
+use ramson_core::config::{Config, Floodfill, HttpProxy, Server, ServerKind, Tunnels};
+use ramson_core::keys::DestinationKeys;
+use ramson_core::rng::{Rng, Seed};
+use ramson_core::router::output::StoreKey;
+use ramson_core::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+const NET_ID: u8 = 99;
+const SITE_KEYS: &str = "site.dat";
+/// How long a reader waits after a failure.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Samples of a run.
+const SAMPLES: u32 = 90;
+/// The least time between two.
+const MIN_SAMPLE: Duration = Duration::from_secs(5);
+
+/// A reader, its site, and what it does.
+struct Pair {
+    reader: NodeId,
+    host: NodeId,
+    url: String,
+    page: Option<Running>,
+    stream: Option<Running>,
+    streams: bool,
+    /// When the site is asked next.
+    next: u64,
+}
+
+/// Something that was asked for.
+struct Running {
+    browser: BrowserId,
+    from: Duration,
+    size: usize,
+    /// How often each end was started by then.
+    starts: (u64, u64),
+}
+
+/// What the runner does when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Start(NodeId),
+    Fault(usize),
+    FaultOn(usize, NodeId),
+    Heal(usize, NodeId),
+    Begin(usize),
+    Act(usize),
+    Page(usize, u64),
+    Stream(usize),
+    GiveUp(BrowserId),
+    Sample,
+}
+
+/// A scenario under way.
+pub(super) struct Run<'a> {
+    scenario: &'a Scenario,
+    seed: u64,
+    world: World,
+    all: Vec<NodeId>,
+    groups: BTreeMap<&'static str, Vec<NodeId>>,
+    pairs: Vec<Pair>,
+    browsers: BTreeMap<BrowserId, (usize, bool)>,
+    due: BTreeSet<(Duration, u64, Due)>,
+    planned: u64,
+    lots: Rng,
+    adversaries: Vec<Box<dyn Adversary>>,
+    dishonest: BTreeSet<NodeId>,
+    series: Series,
+    progress: &'a mut dyn FnMut(&Sample) -> u64,
+}
+
+impl<'a> Run<'a> {
+    /// Makes the routers and gives them each other's RouterInfos; none runs yet. `progress` is called
+    /// with each sample, and says how much memory this process has.
+    pub(super) fn new(
+        scenario: &'a Scenario,
+        seed: u64,
+        progress: &'a mut dyn FnMut(&Sample) -> u64,
+    ) -> Result<Self, String> {
+        let mut rng = Rng::new(&Seed::from_number(seed));
+        let mut lots = rng.fork("lots");
+        let mut adversaries = Vec::new();
+        for plan in &scenario.adversaries {
+            let seed = Seed::new(rng.fork("adversary").bytes());
+            adversaries.push(adversary::by_name(plan, &seed)?);
+        }
+        let mut world = World::new(seed);
+        let net = &scenario.network;
+        world.set_weather(Weather::from(scenario.links));
+        let part = |share: f64| (net.routers as f64 * share).round() as usize;
+        let (floodfills, sites) = (part(net.floodfills).max(1), part(net.sites).max(1));
+        let mut tunnels = Tunnels::default();
+        (tunnels.length, tunnels.quantity) = (net.length, net.quantity);
+        let mut groups: BTreeMap<&'static str, Vec<NodeId>> = BTreeMap::new();
+        let (mut all, mut infos) = (Vec::new(), Vec::new());
+        for n in 0..net.routers {
+            let mut config = Config::default();
+            config.network.id = NET_ID;
+            config.ntcp2.host = Some(world.next_address());
+            config.ntcp2.port = Some(12_345);
+            config.exploratory = tunnels;
+            let group = match n {
+                n if n < floodfills => {
+                    config.netdb.floodfill = Floodfill::On;
+                    "floodfills"
+                }
+                n if n < floodfills + sites => {
+                    let target = SocketAddr::from(([127, 0, 0, 1], 80));
+                    let mut site = Server::new("site", target);
+                    (site.kind, site.tunnels) = (ServerKind::Http, tunnels);
+                    config.servers.push(site);
+                    "sites"
+                }
+                n if n < floodfills + 2 * sites => {
+                    let mut proxy = HttpProxy::new(HttpProxy::DEFAULT_LISTEN);
+                    proxy.tunnels = tunnels;
+                    config.http_proxy = Some(proxy);
+                    "readers"
+                }
+                _ => "others",
+            };
+            let hidden =
+                group != "floodfills" && (lots.below(1_000_000) as f64) < net.firewalled * 1e6;
+            if hidden {
+                (config.ntcp2.host, config.ntcp2.publish) = (None, false);
+            }
+            let id = world.add_router(config);
+            world.set_firewalled(id, hidden);
+            groups.entry(group).or_default().push(id);
+            all.push(id);
+            // It has its keys now. It starts when all have.
+            infos.push(world.stored(id, &StoreKey::RouterInfo).map(Arc::from));
+            world.crash(id);
+        }
+        let mut run = Self {
+            scenario,
+            seed,
+            world,
+            all,
+            groups,
+            pairs: Vec::new(),
+            browsers: BTreeMap::new(),
+            due: BTreeSet::new(),
+            planned: 0,
+            lots,
+            adversaries,
+            dishonest: BTreeSet::new(),
+            series: Series::default(),
+            progress,
+        };
+        run.introduce(&infos);
+        run.pair()?;
+        run.plan();
+        Ok(run)
+    }
+
+    /// Everybody has an excerpt of the network, floodfills among it, as from a reseed.
+    fn introduce(&mut self, infos: &[Option<Arc<[u8]>>]) {
+        let floodfills = self.group(Group::Floodfills).len();
+        for id in self.all.clone() {
+            let mut known = BTreeSet::new();
+            // One in four is a floodfill: a reseed has them too, and without any nobody is found.
+            for (within, how_many) in [
+                (floodfills, self.scenario.network.known.div_ceil(4)),
+                (self.all.len(), usize::MAX),
+            ] {
+                let wanted = known.len().saturating_add(how_many);
+                for _ in 0..self.scenario.network.known * 4 {
+                    if known.len() >= wanted.min(self.scenario.network.known) {
+                        break;
+                    }
+                    known.insert(self.lots.below(within as u64) as usize);
+                }
+            }
+            let known: Vec<Arc<[u8]>> = known
+                .into_iter()
+                .filter(|n| self.all[*n] != id)
+                .filter_map(|n| infos[n].clone())
+                .collect();
+            self.world.set_known(id, known);
+        }
+    }
+
+    fn pair(&mut self) -> Result<(), String> {
+        let (hosts, readers) = (self.group(Group::Sites), self.group(Group::Readers));
+        let streams = (readers.len() as f64 * self.scenario.traffic.streams).round() as usize;
+        for (n, (reader, host)) in readers.into_iter().zip(hosts).enumerate() {
+            let key = StoreKey::DestinationKeys(SITE_KEYS.into());
+            let stored = self.world.stored(host, &key).ok_or("a site has no keys")?;
+            let keys = DestinationKeys::decode(stored).map_err(|e| e.to_string())?;
+            self.pairs.push(Pair {
+                reader,
+                host,
+                url: format!("http://{}", keys.identity.b32_address()),
+                page: None,
+                stream: None,
+                streams: n < streams,
+                next: 0,
+            });
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self) {
+        let start = self.scenario.network.start.0;
+        for (n, id) in self.all.clone().into_iter().enumerate() {
+            // Not within the second in which its keys were made: what it publishes then would not be
+            // newer than what the others were given.
+            let at = Duration::from_secs(2) + start * n as u32 / self.all.len() as u32;
+            self.push(at, Due::Start(id));
+        }
+        let traffic = &self.scenario.traffic;
+        for n in 0..self.pairs.len() {
+            let phase = traffic.every.0 * n as u32 / self.pairs.len() as u32;
+            self.push(traffic.from.0 + phase, Due::Page(n, 0));
+            if self.pairs[n].streams {
+                self.push(traffic.from.0 + phase, Due::Stream(n));
+            }
+        }
+        for n in 0..self.scenario.faults.len() {
+            self.push(self.scenario.faults[n].at.0, Due::Fault(n));
+        }
+        for n in 0..self.scenario.adversaries.len() {
+            // After the start of those that it has.
+            let at = self.scenario.adversaries[n].at.0.max(Duration::from_secs(2) + start);
+            self.push(at, Due::Begin(n));
+        }
+        self.push(self.step(), Due::Sample);
+    }
+
+    fn step(&self) -> Duration {
+        (self.scenario.duration.0 / SAMPLES).max(MIN_SAMPLE)
+    }
+
+    fn push(&mut self, at: Duration, due: Due) {
+        self.planned += 1;
+        self.due.insert((at, self.planned, due));
+    }
+
+    /// Runs it to its end.
+    pub(super) fn run(mut self) -> Outcome {
+        let end = self.scenario.duration.0;
+        while let Some((at, _, due)) = self.due.first().copied().filter(|(at, ..)| *at <= end) {
+            if let Some(browser) = self.world.run_until_news(Instant::ZERO + at) {
+                self.news(browser);
+                continue;
+            }
+            self.due.pop_first();
+            self.act(due);
+        }
+        self.world.run_for(end.saturating_sub(self.world.elapsed()));
+        self.sample();
+        for n in 0..self.pairs.len() {
+            // What is still under way is not judged.
+            (self.pairs[n].page, self.pairs[n].stream) = (None, None);
+        }
+        let lived: Vec<bool> = self.pairs.iter().map(|p| self.is_up(p)).collect();
+        Outcome::new(self.scenario, self.seed, &self.world, self.series, &lived)
+    }
+
+    fn is_up(&self, pair: &Pair) -> bool {
+        let honest = |id: &NodeId| !self.dishonest.contains(id);
+        let up = |id: &NodeId| self.world.router(*id).is_some() && honest(id);
+        up(&pair.reader) && up(&pair.host)
+    }
+
+    fn act(&mut self, due: Due) {
+        let now = self.world.elapsed();
+        match due {
+            Due::Start(id) => {
+                if self.world.router(id).is_none() {
+                    self.world.start(id);
+                }
+            }
+            Due::Fault(n) => self.strike(n),
+            Due::FaultOn(n, id) => self.strike_one(n, id),
+            Due::Heal(n, id) => self.heal(n, id),
+            Due::Begin(n) => {
+                let plan = &self.scenario.adversaries[n];
+                let nodes = self.draw(plan.of, plan.share, plan.count);
+                self.dishonest.extend(&nodes);
+                self.adversaries[n].begin(&mut self.world, &nodes);
+                self.push(now, Due::Act(n));
+            }
+            Due::Act(n) => {
+                if let Some(again) = self.adversaries[n].act(&mut self.world) {
+                    // Never at this instant again.
+                    self.push(now + again.max(Duration::from_millis(1)), Due::Act(n));
+                }
+            }
+            Due::Page(n, next) => {
+                if self.pairs[n].next == next && self.pairs[n].page.is_none() {
+                    self.ask(n);
+                }
+            }
+            Due::Stream(n) => self.download(n),
+            Due::GiveUp(browser) => {
+                if self.browsers.contains_key(&browser) {
+                    self.ended(browser);
+                }
+            }
+            Due::Sample => {
+                self.sample();
+                self.push(now + self.step(), Due::Sample);
+            }
+        }
+    }
+
+    fn sample(&mut self) {
+        let honest: Vec<NodeId> =
+            self.all.iter().filter(|id| !self.dishonest.contains(id)).copied().collect();
+        let resident = self.series.samples.last().map_or(0, |s| s.resident);
+        let sample = self.series.sample(&self.world, &honest, resident);
+        let resident = (self.progress)(&sample);
+        if let Some(last) = self.series.samples.last_mut() {
+            last.resident = resident;
+        }
+    }
+
+    fn ask(&mut self, n: usize) {
+        let (now, size) = (self.world.elapsed(), self.scenario.traffic.size);
+        if !self.is_up(&self.pairs[n]) {
+            self.ask_later(n, AGAIN);
+            return;
+        }
+        let url = format!("{}/{size}", self.pairs[n].url);
+        let running = self.request(n, &url, size, false);
+        self.push(now + self.scenario.traffic.patience.0, Due::GiveUp(running.browser));
+        self.pairs[n].page = Some(running);
+    }
+
+    fn ask_later(&mut self, n: usize, after: Duration) {
+        self.pairs[n].next += 1;
+        let due = Due::Page(n, self.pairs[n].next);
+        self.push(self.world.elapsed() + after, due);
+    }
+
+    fn download(&mut self, n: usize) {
+        let traffic = &self.scenario.traffic;
+        if !self.is_up(&self.pairs[n]) {
+            self.push(self.world.elapsed() + AGAIN, Due::Stream(n));
+            return;
+        }
+        let (size, seconds) = (traffic.stream_size, traffic.stream_for.0.as_secs());
+        let url = format!("{}/{size}/{seconds}", self.pairs[n].url);
+        let running = self.request(n, &url, size, true);
+        self.pairs[n].stream = Some(running);
+    }
+
+    fn request(&mut self, n: usize, url: &str, size: usize, slow: bool) -> Running {
+        let from = self.world.elapsed();
+        let (reader, host) = (self.pairs[n].reader, self.pairs[n].host);
+        let starts = (self.world.incarnation(reader), self.world.incarnation(host));
+        let browser = self.world.open_browser(reader);
+        self.browsers.insert(browser, (n, slow));
+        self.world.ask(browser, url);
+        Running { browser, from, size, starts }
+    }
+
+    fn news(&mut self, browser: BrowserId) {
+        // Of one that is done, its connection ends too.
+        if self.browsers.contains_key(&browser) {
+            self.ended(browser);
+        }
+    }
+
+    /// An answer is whole, or will not be.
+    fn ended(&mut self, browser: BrowserId) {
+        let Some((n, slow)) = self.browsers.remove(&browser) else { return };
+        let pair = &mut self.pairs[n];
+        let running = if slow { pair.stream.take() } else { pair.page.take() };
+        let Some(Running { from, size, starts, .. }) = running else { return };
+        let answer = self.world.take_answer(browser);
+        let part = self.world.received(browser);
+        self.world.close_browser(browser);
+        self.world.forget_browser(browser);
+        let pair = &self.pairs[n];
+        let ends = (self.world.incarnation(pair.reader), self.world.incarnation(pair.host));
+        let ok = answer.as_ref().is_some_and(|a| a.status == 200);
+        if let Some(answer) = answer.as_ref().filter(|a| a.status == 200) {
+            // Whatever happens to the network: what comes is what was sent.
+            assert!(answer.body == content(size), "{} wrong bytes for {size}", answer.body.len());
+        }
+        let fetch = Fetch {
+            pair: n,
+            from,
+            to: self.world.elapsed(),
+            ok,
+            bytes: answer.map_or(part, |a| a.body.len()),
+            slow,
+            ends_lived: ends == starts && self.is_up(pair),
+        };
+        self.series.fetches.push(fetch);
+        match (slow, ok) {
+            (true, true) => self.push(self.world.elapsed(), Due::Stream(n)),
+            (true, false) => self.push(self.world.elapsed() + AGAIN, Due::Stream(n)),
+            (false, true) => self.ask_later(n, self.scenario.traffic.every.0),
+            (false, false) => self.ask_later(n, AGAIN),
+        }
+    }
+
+    /// Those of a group, by order of number.
+    fn group(&self, group: Group) -> Vec<NodeId> {
+        let name = match group {
+            Group::All => return self.all.clone(),
+            Group::Floodfills => "floodfills",
+            Group::Sites => "sites",
+            Group::Readers => "readers",
+            Group::Others => "others",
+        };
+        self.groups.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Some of a group, by lot.
+    fn draw(&mut self, group: Group, share: Option<f64>, count: Option<usize>) -> Vec<NodeId> {
+        let mut left = self.group(group);
+        left.retain(|id| !self.dishonest.contains(id));
+        let some = share.map_or(0, |share| (left.len() as f64 * share).round() as usize);
+        let some = count.unwrap_or(some).min(left.len());
+        (0..some).map(|_| left.swap_remove(self.lots.below(left.len() as u64) as usize)).collect()
+    }
+
+    fn strike(&mut self, n: usize) {
+        let fault = &self.scenario.faults[n];
+        let now = self.world.elapsed();
+        let nodes = self.draw(fault.of, fault.share, fault.count);
+        let within = fault.within.0.as_micros() as u64;
+        for id in nodes {
+            let after = Duration::from_micros(self.lots.below(within + 1));
+            if within == 0 {
+                self.strike_one(n, id);
+            } else {
+                self.push(now + after, Due::FaultOn(n, id));
+            }
+        }
+        // Whoever reads asks at once: how long it takes is what is to be known.
+        for n in 0..self.pairs.len() {
+            if self.pairs[n].page.is_none() && now >= self.scenario.traffic.from.0 {
+                self.ask_later(n, Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn strike_one(&mut self, n: usize, id: NodeId) {
+        let fault: &Fault = &self.scenario.faults[n];
+        let world = &mut self.world;
+        match fault.kind {
+            FaultKind::Crash | FaultKind::PowerLoss if world.router(id).is_none() => return,
+            FaultKind::Crash => world.crash(id),
+            FaultKind::PowerLoss => world.lose_power(id),
+            FaultKind::Freeze => {
+                world.freeze(id, fault.lasts.map_or(Duration::from_secs(60), |l| l.0));
+            }
+            FaultKind::Partition => world.set_side(id, n as u32 + 1),
+            FaultKind::LinkDown => world.set_link(id, false),
+            FaultKind::Clock => world.step_clock(id, fault.seconds),
+            FaultKind::Drift => world.set_drift(id, fault.micros),
+            FaultKind::Weather => world.set_weather_of(id, Weather::from(fault.links)),
+            FaultKind::Firewall => world.set_firewalled(id, true),
+        }
+        if let Some(lasts) = fault.lasts {
+            self.push(self.world.elapsed() + lasts.0, Due::Heal(n, id));
+        }
+    }
+
+    fn heal(&mut self, n: usize, id: NodeId) {
+        let fault: &Fault = &self.scenario.faults[n];
+        let world = &mut self.world;
+        match fault.kind {
+            FaultKind::Crash | FaultKind::PowerLoss => {
+                if world.router(id).is_none() {
+                    world.start(id);
+                }
+            }
+            FaultKind::Freeze => {}
+            FaultKind::Partition => world.set_side(id, 0),
+            FaultKind::LinkDown => world.set_link(id, true),
+            FaultKind::Clock => world.step_clock(id, -fault.seconds),
+            FaultKind::Drift => world.set_drift(id, 0),
+            FaultKind::Weather => world.set_weather_of(id, Weather::FAIR),
+            FaultKind::Firewall => world.set_firewalled(id, false),
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! A scenario as it is written: TOML, with everything that is not said at its default.
+
+use crate::world::Weather;
+use serde::Deserialize;
+use std::fmt;
+use std::time::Duration;
+
+/// A length of time, written `90 s`, `10m`, `250 ms` or `1h`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// So many seconds.
+    #[must_use]
+    pub const fn seconds(n: u64) -> Self {
+        Self(Duration::from_secs(n))
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no length of time, such as \"90 s\", \"10m\" or \"1h\"");
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at_checked(digits).ok_or_else(bad)?;
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        let millis = match unit.trim() {
+            "ms" => 1,
+            "s" | "" => 1000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(bad()),
+        };
+        // A year of virtual time is more than anybody waits for.
+        let millis = number.checked_mul(millis).filter(|ms| *ms < 366 * 86_400_000);
+        millis.map(|ms| Self(Duration::from_millis(ms))).ok_or_else(bad)
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_millis() {
+            ms if ms % 1000 != 0 => write!(f, "{ms} ms"),
+            ms if ms % 60_000 != 0 || ms == 0 => write!(f, "{} s", ms / 1000),
+            ms if ms % 3_600_000 != 0 => write!(f, "{} min", ms / 60_000),
+            ms => write!(f, "{} h", ms / 3_600_000),
+        }
+    }
+}
+
+/// A network, what happens to it, and what must come of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// One line for people.
+    pub about: String,
+    /// How long it runs, in virtual time.
+    #[serde(default = "Scenario::default_duration")]
+    pub duration: Span,
+    /// The network.
+    #[serde(default)]
+    pub network: Network,
+    /// All its links.
+    #[serde(default)]
+    pub links: Links,
+    /// What people do in it.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// What goes wrong.
+    #[serde(default, rename = "fault")]
+    pub faults: Vec<Fault>,
+    /// Who does not keep to the rules.
+    #[serde(default, rename = "adversary")]
+    pub adversaries: Vec<Adversary>,
+    /// What must come of it.
+    #[serde(default, rename = "expect")]
+    pub expects: Vec<Expect>,
+}
+
+/// Who is there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// Routers in all.
+    pub routers: usize,
+    /// Share of them that are floodfills.
+    pub floodfills: f64,
+    /// Share of them that have a site; as many others have a proxy and read one of them each.
+    pub sites: f64,
+    /// Hops of every tunnel.
+    pub length: u8,
+    /// Tunnels of each destination in each direction.
+    pub quantity: u8,
+    /// RouterInfos that each one knows at its start, as from a reseed.
+    pub known: usize,
+    /// The time within which all start, one after the other.
+    pub start: Span,
+    /// Share of those without a site that nobody reaches from outside.
+    pub firewalled: f64,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            routers: 100,
+            floodfills: 0.1,
+            sites: 0.1,
+            length: 3,
+            quantity: 2,
+            known: 75,
+            start: Span::seconds(30),
+            firewalled: 0.0,
+        }
+    }
+}
+
+/// What all links do; see [`Weather`].
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Links {
+    /// Share of TCP segments that are lost.
+    pub loss: f64,
+    /// How many are lost in a row, on average.
+    pub burst: f64,
+    /// Share of segments that come late.
+    pub late: f64,
+    /// By how much at most.
+    pub late_by: Span,
+    /// Share of segments with a wrong bit that no checksum finds.
+    pub corrupt: f64,
+    /// Bytes a second that a router can send; 0 for no limit.
+    pub rate: u64,
+    /// On top of what a link takes anyway, one way.
+    pub delay: Span,
+}
+
+impl From<Links> for Weather {
+    fn from(links: Links) -> Self {
+        Self {
+            loss: links.loss,
+            burst: links.burst.max(1.0),
+            late: links.late,
+            late_by: links.late_by.0,
+            corrupt: links.corrupt,
+            rate: Some(links.rate).filter(|rate| *rate > 0),
+            delay: links.delay.0,
+        }
+    }
+}
+
+/// What the readers do.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Traffic {
+    /// How often each fetches a page.
+    pub every: Span,
+    /// Bytes of a page.
+    pub size: usize,
+    /// When a reader gives up.
+    pub patience: Span,
+    /// Share of the readers that keep a slow download open.
+    pub streams: f64,
+    /// How long one takes.
+    pub stream_for: Span,
+    /// Bytes of one.
+    pub stream_size: usize,
+    /// When it begins: a network needs its time.
+    pub from: Span,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            every: Span::seconds(20),
+            size: 2000,
+            patience: Span::seconds(60),
+            streams: 0.0,
+            stream_for: Span::seconds(300),
+            stream_size: 60_000,
+            from: Span::seconds(120),
+        }
+    }
+}
+
+/// A part of the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Group {
+    /// Everybody.
+    #[default]
+    All,
+    /// Floodfills.
+    Floodfills,
+    /// Those with a site.
+    Sites,
+    /// Those who read.
+    Readers,
+    /// Those who only carry.
+    Others,
+}
+
+/// Something that goes wrong at a moment, and mostly is right again after a while. Who is meant is drawn
+/// by lot: `share` of a group, or `count` of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// What it is.
+    pub kind: FaultKind,
+    /// When.
+    pub at: Span,
+    /// How long; for ever when it is not said.
+    #[serde(default, rename = "for")]
+    pub lasts: Option<Span>,
+    /// Of which part of the network.
+    #[serde(default)]
+    pub of: Group,
+    /// How much of it.
+    #[serde(default)]
+    pub share: Option<f64>,
+    /// Or how many.
+    #[serde(default)]
+    pub count: Option<usize>,
+    /// Within which time it comes to all of them, one after the other.
+    #[serde(default)]
+    pub within: Span,
+    /// For `clock`: by how much it is set forward, in seconds, or back.
+    #[serde(default)]
+    pub seconds: i64,
+    /// For `drift`: what the clock gains in a second, in microseconds.
+    #[serde(default)]
+    pub micros: i64,
+    /// For `weather`: what it is like.
+    #[serde(default)]
+    pub links: Links,
+}
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The process dies; the kernel tells its peers. Afterwards it starts from its disk.
+    Crash,
+    /// The machine is gone, without a word.
+    PowerLoss,
+    /// The process stands still, and goes on as if nothing had been.
+    Freeze,
+    /// Those that are meant, and the others, do not reach each other.
+    Partition,
+    /// The link is down.
+    LinkDown,
+    /// The wall clock is set.
+    Clock,
+    /// The wall clock runs too fast, or too slow.
+    Drift,
+    /// The weather of their links.
+    Weather,
+    /// Nobody reaches them from outside any more.
+    Firewall,
+}
+
+/// Routers that do not keep to the rules.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adversary {
+    /// The name of the plug-in.
+    pub kind: String,
+    /// When they begin; they are honest before.
+    #[serde(default)]
+    pub at: Span,
+    /// Of which part of the network.
+    #[serde(default)]
+    pub of: Group,
+    /// How much of it.
+    #[serde(default)]
+    pub share: Option<f64>,
+    /// Or how many.
+    #[serde(default)]
+    pub count: Option<usize>,
+    /// How often they do it, 0 to 1, where they do it to what passes by.
+    #[serde(default = "Adversary::always")]
+    pub chance: f64,
+    /// How often a second, where they begin it themselves.
+    #[serde(default)]
+    pub rate: f64,
+    /// By how much, where it is about time.
+    #[serde(default)]
+    pub delay: Span,
+}
+
+/// What must come of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum Expect {
+    /// Of the pages asked for between `from` and `to`, so many come.
+    Fetches {
+        /// From when on.
+        #[serde(default)]
+        from: Span,
+        /// Until when.
+        to: Option<Span>,
+        /// At least so many in a hundred.
+        percent: f64,
+    },
+    /// After `after`, so many of the pairs of a reader and a site that are up have a page that was asked
+    /// for since then.
+    Recovered {
+        /// Since when.
+        after: Span,
+        /// At least so many in a hundred.
+        percent: f64,
+        /// So soon.
+        within: Span,
+    },
+    /// Of the slow downloads between ends that live, so many are whole in the end.
+    Streams {
+        /// At least so many in a hundred.
+        percent: f64,
+    },
+    /// Of the tunnels asked for between `from` and `to`, so many are built.
+    Builds {
+        /// From when on.
+        #[serde(default)]
+        from: Span,
+        /// Until when.
+        to: Option<Span>,
+        /// At least so many in a hundred.
+        percent: f64,
+    },
+    /// Of the lookups that ended between `from` and `to`, so many found something.
+    Lookups {
+        /// From when on.
+        #[serde(default)]
+        from: Span,
+        /// Until when.
+        to: Option<Span>,
+        /// At least so many in a hundred.
+        percent: f64,
+    },
+}
+
+impl Scenario {
+    const fn default_duration() -> Span {
+        Span::seconds(600)
+    }
+
+    /// Reads one, and says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let scenario: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// What no type says.
+    pub fn check(&self) -> Result<(), String> {
+        let net = &self.network;
+        let shares = [
+            ("network.floodfills", net.floodfills),
+            ("network.sites", net.sites),
+            ("network.firewalled", net.firewalled),
+            ("traffic.streams", self.traffic.streams),
+        ];
+        let faults = self.faults.iter().filter_map(|f| Some(("fault.share", f.share?)));
+        let chances = self.adversaries.iter().flat_map(|a| {
+            [("adversary.chance", a.chance), ("adversary.share", a.share.unwrap_or(0.0))]
+        });
+        let weather = |l: &Links| {
+            [("links.loss", l.loss), ("links.late", l.late), ("links.corrupt", l.corrupt)]
+        };
+        let links = self.faults.iter().map(|f| &f.links).chain([&self.links]).flat_map(weather);
+        for (name, share) in shares.into_iter().chain(faults).chain(chances).chain(links) {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(format!("{name} is {share}: a share is from 0 to 1"));
+            }
+        }
+        if self.links.loss > 0.9 {
+            return Err("links.loss is above 0.9: nothing would ever arrive".to_owned());
+        }
+        if !(5..=20_000).contains(&net.routers) {
+            return Err(format!("network.routers is {}: from 5 to 20000", net.routers));
+        }
+        if net.floodfills + 2.0 * net.sites > 1.0 {
+            return Err(
+                "network: a router is a floodfill, or has a site, or a reader; their shares \
+                        (sites count twice) are above 1"
+                    .to_owned(),
+            );
+        }
+        if !(1..=7).contains(&net.length) || !(1..=16).contains(&net.quantity) {
+            return Err("network: length is from 1 to 7, quantity from 1 to 16".to_owned());
+        }
+        if self.traffic.every.0.is_zero() || self.traffic.patience.0.is_zero() {
+            return Err("traffic: every and patience are above 0".to_owned());
+        }
+        for fault in &self.faults {
+            if fault.share.is_some() == fault.count.is_some() {
+                return Err(format!("fault {:?}: either share or count", fault.kind));
+            }
+        }
+        for adversary in &self.adversaries {
+            if adversary.share.is_some() == adversary.count.is_some() {
+                return Err(format!("adversary {}: either share or count", adversary.kind));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Adversary {
+    const fn always() -> f64 {
+        1.0
+    }
+}

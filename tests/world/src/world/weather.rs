@@ -1,0 +1,277 @@
+//! What links do to what they carry, and which of them are up.
+
+use super::pipe::EndId;
+use super::{Happening, NodeId, World};
+use ramson_core::rng::Rng;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Bytes of a TCP segment.
+const SEGMENT: usize = 1440;
+/// The least time after which TCP sends a segment again that nobody acknowledged, and the most.
+const MIN_RETRY: Duration = Duration::from_millis(200);
+const MAX_RETRY: Duration = Duration::from_secs(60);
+/// What a connection may have under way at first, when segments are lost.
+const FIRST_WINDOW: usize = 10 * SEGMENT;
+/// How often a kernel asks for a connection.
+const MAX_SYNS: u32 = 5;
+
+/// How links treat what they carry. All links of the network have the same, and a node may have its own
+/// besides. Shares are from 0 to 1.
+///
+/// All of it meets TCP: what is lost or overtaken comes late, and holds up what follows; a duplicate is
+/// never seen. The exception is `corrupt`, bits that no checksum misses, which TCP hands on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weather {
+    /// Share of segments that are lost.
+    pub loss: f64,
+    /// How many are lost in a row, on average; 1 or more.
+    pub burst: f64,
+    /// Share of segments that others overtake ...
+    pub late: f64,
+    /// ... and by how much they are late at most.
+    pub late_by: Duration,
+    /// Share of segments that arrive with another bit flipped.
+    pub corrupt: f64,
+    /// Bytes a second that a node can send.
+    pub rate: Option<u64>,
+    /// One way, on top of what a link takes anyway.
+    pub delay: Duration,
+}
+
+impl Weather {
+    /// Nothing is lost, late or damaged, and there is room for everything.
+    pub const FAIR: Self = Self {
+        loss: 0.0,
+        burst: 1.0,
+        late: 0.0,
+        late_by: Duration::ZERO,
+        corrupt: 0.0,
+        rate: None,
+        delay: Duration::ZERO,
+    };
+
+    /// Both at once.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let either = |a: f64, b: f64| a + b - a * b;
+        Self {
+            loss: either(self.loss, other.loss),
+            burst: self.burst.max(other.burst),
+            late: either(self.late, other.late),
+            late_by: self.late_by.max(other.late_by),
+            corrupt: either(self.corrupt, other.corrupt),
+            rate: match (self.rate, other.rate) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+            delay: self.delay + other.delay,
+        }
+    }
+}
+
+impl Default for Weather {
+    fn default() -> Self {
+        Self::FAIR
+    }
+}
+
+/// True in `share` of all cases.
+fn one_of(rng: &mut Rng, share: f64) -> bool {
+    const WHOLE: f64 = 1_000_000_000.0;
+    share > 0.0 && rng.below(WHOLE as u64) < (share * WHOLE) as u64
+}
+
+/// What a sender's TCP knows of its way: the segments that are being lost, and what it lets itself have
+/// under way.
+pub(super) struct Congestion {
+    losing: bool,
+    window: usize,
+    threshold: usize,
+}
+
+impl Default for Congestion {
+    fn default() -> Self {
+        Self { losing: false, window: usize::MAX, threshold: usize::MAX }
+    }
+}
+
+impl Congestion {
+    /// Bytes that may be under way. Where nothing was ever lost, the receiver's window is the only limit.
+    pub(super) const fn window(&self) -> usize {
+        self.window
+    }
+
+    pub(super) const fn acknowledged(&mut self, bytes: usize) {
+        if self.window == usize::MAX {
+            return;
+        }
+        self.window +=
+            if self.window < self.threshold { bytes } else { SEGMENT * bytes / self.window };
+    }
+
+    /// Whether the next segment is lost (Gilbert's model).
+    fn loses(&mut self, rng: &mut Rng, weather: &Weather) -> bool {
+        let burst = weather.burst.max(1.0);
+        self.losing = if self.losing {
+            !one_of(rng, 1.0 / burst)
+        } else {
+            // So that the share of lost segments is `loss`, whatever the length of a burst.
+            one_of(rng, weather.loss / (burst * (1.0 - weather.loss)).max(f64::MIN_POSITIVE))
+        };
+        self.losing
+    }
+
+    fn lost(&mut self) {
+        let window = self.window.min(1 << 20);
+        self.window = (window / 10 * 7).max(2 * SEGMENT);
+        self.threshold = self.window;
+    }
+}
+
+/// What waits at a link that is down.
+pub(super) enum Stalled {
+    Bytes { from: EndId, bytes: Vec<u8> },
+    Fin,
+}
+
+/// The queue of one end, and when its peer's kernel tries again.
+#[derive(Default)]
+pub(super) struct Stall {
+    queue: VecDeque<Stalled>,
+    retry: Duration,
+}
+
+impl World {
+    /// Sets the weather of all links.
+    pub const fn set_weather(&mut self, weather: Weather) {
+        self.weather = weather;
+    }
+
+    /// Sets the weather of all links of one node, on top of that of the network.
+    pub fn set_weather_of(&mut self, id: NodeId, weather: Weather) {
+        self.nodes[id.0].weather = weather;
+    }
+
+    /// Nodes reach each other when they have the same number here; all have 0 at first.
+    pub fn set_side(&mut self, id: NodeId, side: u32) {
+        self.nodes[id.0].side = side;
+    }
+
+    /// Takes a node's link down, or up again. Nobody is told: what is under way waits.
+    pub fn set_link(&mut self, id: NodeId, up: bool) {
+        self.nodes[id.0].link = up;
+    }
+
+    /// Nobody reaches the node unless it called first.
+    pub fn set_firewalled(&mut self, id: NodeId, firewalled: bool) {
+        self.nodes[id.0].firewalled = firewalled;
+    }
+
+    /// The process of a node stands still for `d`; its kernel keeps what comes. Its clocks run on.
+    pub fn freeze(&mut self, id: NodeId, d: std::time::Duration) {
+        self.nodes[id.0].frozen_until = self.now + d;
+    }
+
+    /// Whether packets from one node reach the other.
+    pub(super) fn passes(&self, a: NodeId, b: NodeId) -> bool {
+        let (from, to) = (&self.nodes[a.0], &self.nodes[b.0]);
+        a == b || (from.side == to.side && from.link && to.link)
+    }
+
+    /// How much later than usual a piece arrives, or is damaged. The end is that of its sender.
+    pub(super) fn storm(&mut self, from: EndId, node: NodeId, piece: &mut [u8]) -> Duration {
+        let weather = self.weather.and(self.nodes[node.0].weather);
+        if weather == Weather::FAIR {
+            return Duration::ZERO;
+        }
+        let far = self.ends[&from].far().map(|far| self.homes[&far]);
+        let weather = far.map_or(weather, |far| weather.and(self.nodes[far.0].weather));
+        let now = self.now;
+        let mut late = weather.delay;
+        if let Some(rate) = weather.rate {
+            let node = &mut self.nodes[node.0];
+            let micros = (piece.len() as u64).saturating_mul(1_000_000) / rate.max(1);
+            node.uplink_free = node.uplink_free.max(now) + Duration::from_micros(micros);
+            late += node.uplink_free.saturating_since(now);
+        }
+        let end = self.ends.get_mut(&from).unwrap();
+        let round_trip = end.latency() * 2 + weather.delay * 2;
+        let rng = &mut self.chance.weather;
+        let mut held = Duration::ZERO;
+        let mut segments = piece.chunks_mut(SEGMENT).peekable();
+        while let Some(segment) = segments.next() {
+            let mut wait = Duration::ZERO;
+            // What follows makes the peer say at once that something is missing.
+            let mut retry =
+                if segments.peek().is_some() { round_trip } else { MIN_RETRY.max(round_trip * 2) };
+            while end.congestion.loses(rng, &weather) {
+                if wait.is_zero() {
+                    if end.congestion.window() == usize::MAX {
+                        end.congestion.window = FIRST_WINDOW;
+                    }
+                    end.congestion.lost();
+                }
+                wait += retry;
+                retry = (retry * 2).clamp(MIN_RETRY, MAX_RETRY);
+            }
+            if one_of(rng, weather.late) {
+                wait += Duration::from_micros(rng.below(weather.late_by.as_micros() as u64 + 1));
+            }
+            if one_of(rng, weather.corrupt) {
+                let at = rng.below(segment.len() as u64) as usize;
+                segment[at] ^= 1 << rng.below(8);
+            }
+            held = held.max(wait);
+        }
+        late + held
+    }
+
+    /// Lets it wait if the link is down, or if something waits already.
+    pub(super) fn stall(&mut self, to: EndId, what: Stalled) -> Option<Stalled> {
+        let Some(end) = self.ends.get(&to) else { return Some(what) };
+        let far = end.far().map(|far| self.homes[&far]);
+        let open = far.is_none_or(|far| self.passes(far, end.node()));
+        let end = self.ends.get_mut(&to).unwrap();
+        if open && end.stall.queue.is_empty() {
+            return Some(what);
+        }
+        if end.stall.queue.is_empty() {
+            end.stall.retry = MIN_RETRY;
+            let at = self.now + MIN_RETRY;
+            end.stall.queue.push_back(what);
+            self.push(at, Happening::Retry(to));
+        } else {
+            end.stall.queue.push_back(what);
+        }
+        None
+    }
+
+    /// The kernel tries again to send what waits.
+    pub(super) fn handle_retry(&mut self, to: EndId) {
+        let Some(end) = self.ends.get(&to) else { return };
+        let far = end.far().map(|far| self.homes[&far]);
+        let open = far.is_none_or(|far| self.passes(far, end.node()));
+        let end = self.ends.get_mut(&to).unwrap();
+        if !open {
+            end.stall.retry = (end.stall.retry * 2).min(MAX_RETRY);
+            let at = self.now + end.stall.retry;
+            self.push(at, Happening::Retry(to));
+            return;
+        }
+        for what in std::mem::take(&mut end.stall.queue) {
+            match what {
+                Stalled::Bytes { from, bytes } => self.handle_bytes(from, to, bytes),
+                Stalled::Fin => self.handle_fin(to),
+            }
+        }
+    }
+
+    /// A SYN that met a link that is down; the kernel sends another.
+    pub(super) fn lost_syn(&mut self, from: EndId, to: NodeId, tries: u32) {
+        if tries < MAX_SYNS {
+            let at = self.now + Duration::from_secs(1 << tries);
+            self.push(at, Happening::Syn { from, to, tries: tries + 1 });
+        }
+    }
+}
