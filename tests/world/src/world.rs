@@ -57,6 +57,8 @@ pub struct World {
     nodes: Vec<Node>,
     addresses: BTreeMap<SocketAddr, NodeId>,
     weather: Weather,
+    /// Milliseconds that wall clocks are ahead of [`EPOCH`].
+    ahead: i64,
     ends: BTreeMap<EndId, End>,
     /// The node of every end there ever was.
     homes: BTreeMap<EndId, NodeId>,
@@ -129,6 +131,7 @@ impl World {
             nodes: Vec::new(),
             addresses: BTreeMap::new(),
             weather: Weather::FAIR,
+            ahead: 0,
             ends: BTreeMap::new(),
             homes: BTreeMap::new(),
             next_end: 0,
@@ -138,6 +141,13 @@ impl World {
             trace: Sha256::new(),
             events: 0,
         }
+    }
+
+    /// Lets the wall clocks of routers that are added from now on show so many seconds after midnight UTC
+    /// when virtual time is zero.
+    pub const fn set_time_of_day(&mut self, seconds: u64) {
+        let midnight = EPOCH.as_millis() / 86_400_000 * 86_400_000;
+        self.ahead = (midnight + seconds * 1000) as i64 - EPOCH.as_millis() as i64;
     }
 
     /// The address that the next node will have; each is in a /16 of its own.
@@ -153,7 +163,9 @@ impl World {
         let id = NodeId(self.nodes.len());
         let address = SocketAddr::new(self.next_address(), port);
         let seeds = self.chance.seeds.fork("node");
-        self.nodes.push(Node::new(Arc::new(config), address, seeds));
+        let mut node = Node::new(Arc::new(config), address, seeds);
+        node.ahead = self.ahead;
+        self.nodes.push(node);
         self.addresses.insert(address, id);
         self.start(id);
         id

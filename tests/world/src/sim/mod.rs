@@ -16,8 +16,16 @@ pub use scenario::{Scenario, Span};
 pub use series::Sample;
 pub use text::table;
 
+macro_rules! scenarios {
+    ($($name:literal)*) => {
+        [$(($name, include_str!(concat!("../../scenarios/", $name, ".toml")))),*]
+    };
+}
+
 /// The scenarios that come with it, by name.
-pub const SCENARIOS: &[(&str, &str)] = &[("calm", include_str!("../../scenarios/calm.toml"))];
+pub const SCENARIOS: &[(&str, &str)] = &scenarios![
+    "calm" "loss-1" "loss-5" "loss-20" "reorder" "corruption" "peer-lost" "third-killed" "half-killed" "parted" "links-down" "clocks-set" "liars" "crashes" "dropping-hops" "useless-sybils" "deaf-floodfills" "midnight" "frozen" "firewalled" "churn"
+];
 
 /// The one called `name`.
 pub fn by_name(name: &str) -> Option<Result<Scenario, String>> {

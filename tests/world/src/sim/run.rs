@@ -2,7 +2,7 @@
 
 use super::adversary::{self, Adversary};
 use super::outcome::Outcome;
-use super::scenario::{Fault, FaultKind, Group, Scenario};
+use super::scenario::{Fault, FaultKind, Group, Scenario, TimeOfDay};
 use super::series::{Fetch, Sample, Series};
 use crate::content::content;
 use crate::world::{BrowserId, NodeId, Weather, World};
@@ -96,6 +96,9 @@ impl<'a> Run<'a> {
         }
         let mut world = World::new(seed);
         let net = &scenario.network;
+        if let Some(TimeOfDay(seconds)) = net.clock {
+            world.set_time_of_day(seconds);
+        }
         world.set_weather(Weather::from(scenario.links));
         let part = |share: f64| (net.routers as f64 * share).round() as usize;
         let (floodfills, sites) = (part(net.floodfills).max(1), part(net.sites).max(1));

@@ -59,6 +59,23 @@ impl fmt::Display for Span {
     }
 }
 
+/// Seconds since midnight UTC, written `23:50`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TimeOfDay(pub u64);
+
+impl TryFrom<String> for TimeOfDay {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let time = text.split_once(':').and_then(|(hours, minutes)| {
+            let (hours, minutes): (u64, u64) = (hours.parse().ok()?, minutes.parse().ok()?);
+            (hours < 24 && minutes < 60).then_some(Self(hours * 3600 + minutes * 60))
+        });
+        time.ok_or_else(|| format!("{text:?} is no time of day, such as \"23:50\""))
+    }
+}
+
 /// A network, what happens to it, and what must come of it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +123,8 @@ pub struct Network {
     pub known: usize,
     /// The time within which all start, one after the other.
     pub start: Span,
+    /// The time of day at which the network begins, UTC, such as `23:50`.
+    pub clock: Option<TimeOfDay>,
     /// Share of those without a site that nobody reaches from outside.
     pub firewalled: f64,
 }
@@ -120,6 +139,7 @@ impl Default for Network {
             quantity: 2,
             known: 75,
             start: Span::seconds(30),
+            clock: None,
             firewalled: 0.0,
         }
     }
