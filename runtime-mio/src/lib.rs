@@ -28,6 +28,7 @@ pub mod info;
 mod jobs;
 pub mod logger;
 mod machine;
+mod record;
 mod runtime;
 pub mod store;
 mod testnet;
