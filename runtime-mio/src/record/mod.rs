@@ -37,6 +37,7 @@ mod recorder;
 mod replay;
 mod report;
 mod start;
+mod writer;
 
 pub(crate) use file::RecordingError;
 pub(crate) use replay::play;

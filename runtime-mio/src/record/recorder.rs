@@ -1,13 +1,11 @@
 //! The way to the disk: the loop appends to a buffer in memory, a thread of its own writes it.
 
-use super::Start;
-use super::file::{BLOCK_HEAD, Framer};
-use super::folder::{self, Older};
+use super::file::BLOCK_HEAD;
 use super::item::{Call, End, Item, Outcome};
-use crate::clock;
+use super::writer::Writer;
+use super::{Start, folder};
 use log::{debug, warn};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -61,45 +59,28 @@ impl Recorder {
     /// Makes the file and writes how the router starts. `limit`: bytes of all recordings of this
     /// folder.
     pub(super) fn start(data: &Path, limit: u64, start: &Start<'_>) -> io::Result<Self> {
-        let (file, path, older) = folder::create(data)?;
-        Self::write_start(file, path.clone(), older, limit, start).inspect_err(|_| {
-            // Without a start it is of no use to anybody.
-            let _ = std::fs::remove_file(path);
-        })
-    }
-
-    fn write_start(
-        file: File,
-        path: PathBuf,
-        older: Older,
-        limit: u64,
-        start: &Start<'_>,
-    ) -> io::Result<Self> {
-        let (framer, head) = Framer::start();
-        let mut writer = Writer { file, framer, older, len: 0, limit };
-        writer.append(&[&head])?;
-        let (mut items, mut last) = (Vec::new(), 0);
-        start.each(|item| {
-            let known = item.encode(&mut items, &mut last);
-            debug_assert!(known.is_some(), "only calls can be unknown, and this one is not");
-            // The first says who recorded, and is read before all else.
-            if items.len() >= HURRY || matches!(item, Item::Program(_)) {
-                writer.block(&items)?;
-                items.clear();
-            }
-            Ok::<_, io::Error>(())
-        })?;
-        writer.block(&items)?;
-        let total = writer.len;
-        if total.saturating_add(RESERVE) > limit {
-            let problem = format!("its start alone has {total} bytes, the limit is {limit}");
+        // Before older recordings make room for it.
+        let len = Writer::start_len(start) + RESERVE;
+        if len > limit {
+            let problem = format!("its start alone has {len} bytes, the limit is {limit}");
             return Err(io::Error::other(problem));
         }
+        let (file, path, older) = folder::create(data)?;
+        Writer::start(file, older, limit, start)
+            .and_then(|(writer, last)| Self::spawn(writer, last, path.clone()))
+            .inspect_err(|_| {
+                // Without a start it is of no use to anybody.
+                let _ = std::fs::remove_file(path);
+            })
+    }
+
+    /// Goes on after what `writer` wrote, the last of it at the time `last`.
+    fn spawn(writer: Writer, last: u64, path: PathBuf) -> io::Result<Self> {
         let state = State {
             items: Vec::new(),
             last,
-            total,
-            limit,
+            total: writer.len(),
+            limit: writer.limit(),
             deadline_known: false,
             ended: false,
             idle: false,
@@ -122,7 +103,7 @@ impl Recorder {
     /// outcome must not be.
     pub(super) fn call(&self, call: Call<'_>) -> bool {
         let mut state = self.shared.lock();
-        let is_deadline = call == Call::PollTimeout;
+        let is_deadline = matches!(call, Call::PollTimeout);
         if state.ended || (is_deadline && state.deadline_known) {
             return false;
         }
@@ -274,35 +255,64 @@ fn run(shared: &Shared, mut writer: Writer) {
     state.done = true;
     state.items = Vec::new();
     shared.changed.notify_all();
-    debug!("{}: {} bytes at {:?}", shared.path.display(), writer.len, clock::now());
+    debug!("{}: {} bytes", shared.path.display(), writer.len());
 }
 
-/// Writes blocks, and makes room for them.
-struct Writer {
-    file: File,
-    framer: Framer,
-    older: Older,
-    len: u64,
-    limit: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::folder::Older;
+    use crate::record::item::Input;
+    use ramson_core::config::Config;
+    use ramson_core::router::input::Stored;
+    use ramson_core::time::{Instant, UnixTime};
+    use std::fs::{File, OpenOptions};
+    use std::os::fd::OwnedFd;
 
-impl Writer {
-    fn block(&mut self, items: &[u8]) -> io::Result<()> {
-        let head =
-            self.framer.head(items).ok_or_else(|| io::Error::other("a block is too long"))?;
-        self.append(&[&head, items])
+    const LIMIT: u64 = 1 << 30;
+
+    /// Records to `file` as long as that is possible; how many bytes that were.
+    fn record(file: File) -> usize {
+        let (config, stored) = (Config::default(), Stored::default());
+        let now = Instant::from_micros(1);
+        let start = Start::new(&config, &stored, &[1; 32], now, UnixTime::default()).unwrap();
+        let Ok((writer, last)) = Writer::start(file, Older::default(), LIMIT, &start) else {
+            return 0;
+        };
+        let recorder = Recorder::spawn(writer, last, "x".into()).unwrap();
+        let bytes = [7; 50_000];
+        let call = Call::Conn { now, conn: 1, input: Input::Bytes(&bytes) };
+        let mut len = 0;
+        while recorder.call(call) {
+            recorder.outcome(Outcome::Consumed { taken: 0, pause: false });
+            len += bytes.len();
+            assert!(len < LIMIT as usize, "it does not end");
+        }
+        // Once ended, ended.
+        assert!(!recorder.call(Call::PollAction));
+        len
     }
 
-    /// All of it, or the file is as before.
-    fn append(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
-        self.older.shrink(self.limit.saturating_sub(self.len.saturating_add(len)))?;
-        let written = parts.iter().try_for_each(|part| self.file.write_all(part));
-        match written {
-            Ok(()) => self.len += len,
-            // Otherwise its end is torn, which does no harm either.
-            Err(_) => drop(self.file.set_len(self.len)),
+    #[test]
+    fn a_disk_that_takes_nothing_ends_the_recording_and_blocks_nobody() {
+        let (read, write) = std::io::pipe().unwrap();
+        let len = record(File::from(OwnedFd::from(write)));
+        assert!((MAX_QUEUE - (1 << 20)..2 * MAX_QUEUE + (1 << 20)).contains(&len), "{len}");
+        drop(read);
+    }
+
+    #[test]
+    fn a_disk_that_is_full_ends_the_recording() {
+        // Only where there is such a thing.
+        if let Ok(full) = OpenOptions::new().write(true).open("/dev/full") {
+            assert_eq!(record(full), 0);
         }
-        written
+        let (read, write) = std::io::pipe().unwrap();
+        let mut first = [0; 4096];
+        std::thread::spawn(move || {
+            // Takes the start, then is gone.
+            std::io::Read::read(&mut { read }, &mut first)
+        });
+        record(File::from(OwnedFd::from(write)));
     }
 }

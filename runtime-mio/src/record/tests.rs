@@ -269,7 +269,7 @@ fn nonsense_with_right_checksums_is_played_or_refused() {
     let blocks = blocks(&std::fs::read(path).unwrap());
     let mut rng = Rng::new(&Seed::from_number(7));
     let mut outcomes = [0; 3];
-    for _ in 0..400 {
+    for _ in 0..200 {
         let mut mutant = blocks.clone();
         for _ in 0..=rng.below(3) {
             // Not the first block, which says who recorded.
@@ -337,7 +337,7 @@ fn a_limit_that_has_no_room_for_the_start_records_nothing() {
     let mut router = begin(tmp.path(), 4096);
     assert!(router.recorder.is_none());
     live(&mut router);
-    assert_eq!(std::fs::read_dir(tmp.path().join("recordings")).unwrap().count(), 0);
+    assert!(!tmp.path().join("recordings").exists());
 }
 
 #[test]
