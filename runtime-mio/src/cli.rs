@@ -32,8 +32,9 @@ Files in DIR (default $XDG_DATA_HOME/ramson, else ~/.local/share/ramson):
                 names that you took over from links
   recordings/   what this router was told, when that is recorded: with its keys and its traffic
 
-Exit codes: 0 done, 1 the router or the machine failed, 2 something for you to fix: wrong usage
-or configuration, a data folder or keys that cannot be used, an address that is taken.";
+Exit codes: 0 done, 1 the router or the machine failed, or a replay came out otherwise, 2
+something for you to fix: wrong usage or configuration, a data folder or keys that cannot be
+used, an address that is taken, a recording that cannot be played.";
 
 const REPLAY: &str = "\
 Play a recording of a router, and see whether it does the same again.
