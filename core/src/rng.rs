@@ -19,6 +19,13 @@ impl Seed {
         Self(bytes)
     }
 
+    /// The bytes, as secret as the keys that are made of them: for a recording, which is nothing
+    /// without them.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// A seed for tests and simulations: the number's digest.
     #[must_use]
     pub fn from_number(n: u64) -> Self {

@@ -3,13 +3,15 @@
 use crate::config::{ConfigErrors, FILE_NAME, Settings};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::info::{Info, InfoError};
+use crate::record::{self, RecordingError};
 use crate::sim::{self, SimError};
 use crate::testnet::{self, TestnetError};
 use crate::{Runtime, RuntimeError, logger};
 use clap::{Args, Parser, Subcommand};
 use log::{LevelFilter, error};
 use std::fmt::Display;
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,9 +31,22 @@ Files in DIR (default $XDG_DATA_HOME/ramson, else ~/.local/share/ramson):
   profiles/     what this router measured of them
   hosts-learned.txt
                 names that you took over from links
+  recordings/   what this router was told, when that is recorded: with its keys and its traffic
 
-Exit codes: 0 done, 1 the router or the machine failed, 2 something for you to fix: wrong usage
-or configuration, a data folder or keys that cannot be used, an address that is taken.";
+Exit codes: 0 done, 1 the router or the machine failed, or a replay came out otherwise, 2
+something for you to fix: wrong usage or configuration, a data folder or keys that cannot be
+used, an address that is taken, a recording that cannot be played.";
+
+const REPLAY: &str = "\
+Play a recording of a router, and see whether it does the same again.
+
+Recordings are made by `ramson run --record`, or with `enabled = true` in [record] of the
+configuration: one file for each start, in the folder recordings/ of the data folder. They hold
+the router's private keys and all its traffic: give one to nobody who should not have these.
+Nothing is connected to, and nothing is written.
+
+Exit codes: 0 the same outputs, 1 other outputs (the first is shown), 2 the file cannot be played,
+or is damaged (what comes before the damage is played).";
 
 /// The command line.
 #[derive(Parser)]
@@ -63,7 +78,11 @@ struct Common {
 #[derive(Subcommand)]
 enum Verb {
     /// Run until SIGINT, SIGTERM or SIGHUP (the default); a second signal stops at once
-    Run,
+    Run {
+        /// Record what the router is told, with its keys and its traffic, for `ramson replay`
+        #[arg(long)]
+        record: bool,
+    },
     /// Show the router's hash, addresses, tunnels and, when it runs, what it does
     Info {
         /// Print one JSON document
@@ -76,6 +95,21 @@ enum Verb {
     /// Simulate a network of any size in virtual time, with faults and attackers
     #[command(long_about = sim::ABOUT)]
     Sim(sim::Options),
+    /// Play a recording of a router, and see whether it does the same again
+    #[command(long_about = REPLAY)]
+    Replay {
+        /// The recording
+        file: PathBuf,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+        /// Play so many inputs and no more; the first is the start
+        #[arg(long, value_name = "N")]
+        until: Option<u64>,
+        /// Show what the router logs, with the times of the recording; -v and -vv show the inputs too
+        #[arg(long)]
+        log: bool,
+    },
     /// Check the configuration and print all of it, defaults included
     CheckConfig,
 }
@@ -138,11 +172,12 @@ impl From<TestnetError> for Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     let Cli { common, verb } = Cli::parse();
-    let result = match verb.unwrap_or(Verb::Run) {
-        Verb::Run => run(&common),
+    let result = match verb.unwrap_or(Verb::Run { record: false }) {
+        Verb::Run { record } => run(&common, record),
         Verb::Info { json } => info(&common, json),
         Verb::Testnet(options) => testnet(&common, &options),
         Verb::Sim(options) => simulate(&common, &options),
+        Verb::Replay { file, json, until, log } => replay(&common, &file, json, until, log),
         Verb::CheckConfig => check_config(&common),
     };
     let (text, code) = match result {
@@ -155,14 +190,15 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(common: &Common) -> Result<(), Failure> {
+fn run(common: &Common, record: bool) -> Result<(), Failure> {
     // A named file is read first: with a wrong one nothing is made.
     let named = common.config.as_deref().map(Settings::load).transpose()?;
     let dir = DataDir::open(&data_dir_path(common)?)?;
-    let settings = match named {
+    let mut settings = match named {
         Some(settings) => settings,
         None => settings_in(dir.path())?,
     };
+    settings.record.enabled |= record;
     start_log(common, settings.log_level);
     let mut runtime = Runtime::start(settings, dir)?;
     runtime.handle_signals()?;
@@ -201,6 +237,30 @@ fn simulate(common: &Common, options: &sim::Options) -> Result<(), Failure> {
     }
     // Logs of simulated routers have virtual time; the world keeps them itself.
     print(&sim::run(options)?)
+}
+
+fn replay(
+    common: &Common,
+    file: &Path,
+    json: bool,
+    until: Option<u64>,
+    log: bool,
+) -> Result<(), Failure> {
+    if common.data_dir.is_some() || common.config.is_some() {
+        let problem = "a recording has all that it needs; leave --data-dir and --config out";
+        return Err(Failure::new(problem, true));
+    }
+    let shown = log || common.verbose > 0;
+    start_log(common, if shown { LevelFilter::Info } else { LevelFilter::Off });
+    let fail = |e: RecordingError| Failure::new(format!("{}: {e}", file.display()), true);
+    let recording = File::open(file).map_err(|e| fail(e.into()))?;
+    let report = record::play(BufReader::new(recording), until).map_err(fail)?;
+    print(&if json { format!("{}\n", report.to_json()) } else { report.to_text() })?;
+    match report.damage() {
+        Some(e) => Err(Failure::new(format!("{}: {e}", file.display()), true)),
+        None if report.is_same() => Ok(()),
+        None => Err(Failure::run(format!("{}: other outputs than recorded", file.display()))),
+    }
 }
 
 fn check_config(common: &Common) -> Result<(), Failure> {

@@ -28,6 +28,7 @@ pub mod info;
 mod jobs;
 pub mod logger;
 mod machine;
+mod record;
 mod runtime;
 mod sim;
 pub mod store;

@@ -5,10 +5,14 @@ use log::{Level, LevelFilter, Log, Metadata, Record, SetLoggerError};
 use ramson_core::time::UnixTime;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A level lower than this is never shown of other crates: theirs are not held to our rule that
 /// hashes and addresses stay below INFO.
 const FOREIGN: LevelFilter = LevelFilter::Warn;
+
+/// The time of a replay in milliseconds; 0 when lines have the time of this machine.
+static TIME: AtomicU64 = AtomicU64::new(0);
 
 /// The program's logger.
 struct Stderr {
@@ -26,6 +30,18 @@ pub fn init(level: LevelFilter) -> Result<(), SetLoggerError> {
     Ok(())
 }
 
+/// From now on lines have this time, in place of this machine's: it is that of a replay.
+pub(crate) fn set_time(unix: UnixTime) {
+    TIME.store(unix.as_millis(), Ordering::Relaxed);
+}
+
+fn time() -> UnixTime {
+    match TIME.load(Ordering::Relaxed) {
+        0 => clock::unix(),
+        ms => UnixTime::from_millis(ms),
+    }
+}
+
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let ours = metadata.target().starts_with("ramson");
@@ -34,7 +50,7 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let line = format_line(clock::unix(), record.level(), record.target(), record.args());
+            let line = format_line(time(), record.level(), record.target(), record.args());
             // Nobody is left to be told that the log is gone.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }

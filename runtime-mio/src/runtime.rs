@@ -1,8 +1,9 @@
 //! One router with everything around it: store, listeners, threads, signals.
 
-use crate::config::Settings;
+use crate::config::{Record, Settings};
 use crate::data_dir::DataDir;
 use crate::event_loop::{Acceptor, EventLoop, Host, LoopError};
+use crate::record::{Recorded, Recording, Start};
 use crate::store::reseed::{self, Reseed};
 use crate::store::{Store, StoreError, Writer};
 use crate::{clock, control, jobs};
@@ -20,7 +21,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -92,7 +93,7 @@ impl RuntimeError {
 
 /// A router that is ready to run.
 pub struct Runtime {
-    event_loop: EventLoop<Router, Outside>,
+    event_loop: EventLoop<Recorded<Router>, Outside>,
     commands: Sender<Command>,
     // Unlocked last, when nothing is written any more.
     dir: DataDir,
@@ -131,9 +132,13 @@ impl Runtime {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|e| system("no entropy", io::Error::other(e.to_string())))?;
-        let router =
-            Router::new(Arc::new(config), stored, Seed::new(seed), clock::now(), clock::unix())
-                .map_err(|e| start_error(e, &store, &settings.reseed))?;
+        let (now, unix) = (clock::now(), clock::unix());
+        let start = || Start::new(&config, &stored, &seed, now, unix);
+        let recording = record(&settings.record, start, dir.path());
+        let router = Router::new(Arc::new(config), stored, Seed::new(seed), now, unix);
+        let router = recording
+            .around(router, |router| *router.hash().as_bytes())
+            .map_err(|e| start_error(e, &store, &settings.reseed))?;
 
         let (commands, receive) = channel();
         let host = Outside {
@@ -321,6 +326,24 @@ fn add_reseed(stored: &mut Stored, files: &[PathBuf]) -> Result<(), RuntimeError
         warn!("reseed.files: {problem}");
     }
     Ok(())
+}
+
+/// Begins to record, if that is wanted. Whatever stands in its way, the router can do without.
+fn record<'a>(
+    settings: &Record,
+    start: impl FnOnce() -> Option<Start<'a>>,
+    data: &Path,
+) -> Recording {
+    if !settings.enabled {
+        return Recording::off();
+    }
+    match start() {
+        Some(start) => Recording::begin(data, settings.limit, &start),
+        None => {
+            warn!("not recorded: no file can say this configuration");
+            Recording::off()
+        }
+    }
 }
 
 /// Raises the soft limit of descriptors to the hard one, and keeps sessions to what that allows.

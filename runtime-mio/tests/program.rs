@@ -126,7 +126,7 @@ fn wrong_usage_is_2() {
 fn help_and_version_are_0() {
     let (code, out, _) = output(&["--help"]);
     assert_eq!(code, 0);
-    for word in ["run", "info", "check-config", "--data-dir", "--config", "Exit codes"] {
+    for word in ["run", "info", "replay", "check-config", "--data-dir", "--config", "Exit codes"] {
         assert!(out.contains(word), "{out}");
     }
     let (code, out, _) = output(&["--version"]);
@@ -279,4 +279,100 @@ fn a_proxy_for_everybody_is_warned_of() {
     let (_, log) = router.end();
     let want = format!("http_proxy.listen: anybody who can reach {listen} can use it");
     assert!(log.lines().any(|l| l.contains(" WARN ") && l.ends_with(&want)), "{log}");
+}
+
+/// A router that runs with `--record`, and the recording of its first start.
+fn record(tmp: &TestDir) -> (Running, PathBuf) {
+    let config = tmp.file("x.toml", NO_PROXY);
+    let data = tmp.data();
+    let args = ["--data-dir", str(&data), "--config", str(&config), "run", "--record"];
+    let router = Running::wait_for(ramson(&args), &data);
+    (router, data.join("recordings/000001.recording"))
+}
+
+#[test]
+fn a_recorded_router_is_played_to_the_same_outputs() {
+    let tmp = TestDir::new("record");
+    let (router, file) = record(&tmp);
+    output(&["info", "--data-dir", str(&tmp.data())]);
+    router.signal("-TERM");
+    let (code, log) = router.end();
+    assert_eq!(code, Some(0), "{log}");
+    let warning = format!("recording to {}: with the private keys", file.display());
+    assert!(log.lines().any(|l| l.contains(" WARN ") && l.contains(&warning)), "{log}");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+
+    let (code, out, err) = output(&["replay", str(&file)]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("same outputs: ") && out.contains("the router stopped"), "{out}");
+    let (code, out, err) = output(&["replay", str(&file), "--json", "--until", "2"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("\"inputs\":2,") && out.contains("\"same\":true"), "{out}");
+    // The router says the same again, at the times of then.
+    let (code, _, replayed) = output(&["replay", str(&file), "--log"]);
+    assert_eq!(code, 0);
+    let of_the_core = |log: &str| -> Vec<String> {
+        let lines = log.lines().filter(|l| l.contains(" ramson_core::"));
+        lines.map(|l| l.split_once("Z ").unwrap().1.to_owned()).collect()
+    };
+    assert!(!of_the_core(&log).is_empty(), "{log}");
+    assert_eq!(of_the_core(&replayed), of_the_core(&log));
+    let (_, _, more) = output(&["replay", str(&file), "-v"]);
+    assert!(more.contains("input 1 at 0.000000 s: start"), "{more}");
+}
+
+#[test]
+fn the_recording_of_a_killed_router_is_played_too() {
+    let tmp = TestDir::new("record-killed");
+    let (router, file) = record(&tmp);
+    output(&["info", "--data-dir", str(&tmp.data())]);
+    router.signal("-KILL");
+    assert_eq!(router.end().0, None);
+    let (code, out, err) = output(&["replay", str(&file)]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("was killed"), "{out}");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    let (code, out, _) = output(&["replay", str(&file)]);
+    assert!(code == 0 && out.contains("torn at byte "), "{code}: {out}");
+}
+
+#[test]
+fn what_cannot_be_played_is_2() {
+    let tmp = TestDir::new("replay");
+    let (router, file) = record(&tmp);
+    router.signal("-TERM");
+    router.end();
+    let bytes = std::fs::read(&file).unwrap();
+    let changed = |at: usize| {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        output(&["replay", str(&file)])
+    };
+    let name = file.display();
+    for (at, want) in [
+        (0, "not a recording of ramson\n".to_owned()),
+        (8, "a recording in format 0; this program plays format 1\n".to_owned()),
+        (12, "damaged at byte 12: ".to_owned()),
+        (bytes.len() - 1, "damaged at byte ".to_owned()),
+    ] {
+        let (code, _, err) = changed(at);
+        let want = format!("ramson: {name}: {want}");
+        assert!(code == 2 && err.starts_with(&want), "{at}: {code}: {err}");
+    }
+    // What comes before the damage is played.
+    let (_, out, _) = changed(bytes.len() - 1);
+    assert!(out.contains("same outputs: "), "{out}");
+    for (args, want) in [
+        (&["replay", "/nonexistent"][..], "ramson: /nonexistent: cannot read: "),
+        (&["replay", "/dev/null"], "ramson: /dev/null: not a recording of ramson\n"),
+        (&["replay", str(&tmp.0)], "cannot read: "),
+        (&["replay"], "error: "),
+        (&["replay", "/dev/null", "--data-dir", "/tmp"], "leave --data-dir and --config out"),
+    ] {
+        let (code, out, err) = output(args);
+        assert!(code == 2 && out.is_empty() && err.contains(want), "{args:?}: {code}: {err}");
+    }
 }

@@ -26,8 +26,28 @@ pub struct Settings {
     pub router: Config,
     /// RouterInfo files, folders of them, or zip archives of them, as absolute paths.
     pub reseed: Vec<PathBuf>,
+    /// Whether what the router is told is recorded.
+    pub record: Record,
     /// What is logged.
     pub log_level: LevelFilter,
+}
+
+/// Recordings of what the router is told, to be played by `ramson replay`. They hold all its
+/// secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// Record each run.
+    pub enabled: bool,
+    /// Bytes that the recordings of a data folder may have together.
+    pub limit: u64,
+}
+
+impl Default for Record {
+    /// None, and what the disk of a small machine has room for.
+    fn default() -> Self {
+        Self { enabled: false, limit: 256 << 20 }
+    }
 }
 
 /// One thing wrong with the configuration, and what is allowed.
@@ -81,7 +101,7 @@ impl Default for Settings {
     fn default() -> Self {
         let mut router = Config::default();
         router.http_proxy = Some(HttpProxy::new(HttpProxy::DEFAULT_LISTEN));
-        Self { router, reseed: Vec::new(), log_level: LevelFilter::Info }
+        Self { router, reseed: Vec::new(), record: Record::default(), log_level: LevelFilter::Info }
     }
 }
 

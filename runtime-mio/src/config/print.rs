@@ -105,6 +105,10 @@ pub(super) fn to_toml(settings: &Settings) -> String {
         out.value("destination", quoted(&client.destination));
         out.length_and_quantity(client.tunnels);
     }
+    out.section("[record]  # what the router is told, for `ramson replay`: with keys and traffic");
+    out.noted("enabled", settings.record.enabled, "a recording for each run, in recordings/");
+    let note = "bytes of all together, or a text such as \"256 MiB\"; the oldest make room";
+    out.noted("limit", settings.record.limit, note);
     out.section("[log]");
     let level = quoted(settings.log_level.as_str().to_ascii_lowercase());
     out.noted("level", level, "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"");

@@ -1,7 +1,7 @@
 //! From a TOML text to [`Settings`].
 
 use super::value::{Document, Section, parse_addr, shorten};
-use super::{ConfigErrors, Settings};
+use super::{ConfigErrors, Record, Settings};
 use crate::store::ROUTER_KEYS;
 use log::LevelFilter;
 use ramson_core::client::tunnel::Destination;
@@ -17,6 +17,8 @@ use toml::de::DeTable;
 
 /// Bytes per second that make sense as a limit: a tunnel message each second, to 10 GiB/s.
 const RATE: RangeInclusive<u64> = 1024..=10 << 30;
+/// Bytes of recordings that make sense: below, hardly the start of a router has room.
+const RECORDINGS: RangeInclusive<u64> = 1 << 20..=1 << 40;
 /// The longest name of a tunnel or a key file.
 const MAX_NAME: usize = 64;
 
@@ -75,6 +77,8 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Settings, ConfigErrors> {
     for section in servers {
         server(&mut doc, section, router, &mut taken);
     }
+    let section = root.section(&mut doc, "record", "record");
+    record(&mut doc, section, &mut settings.record);
     let mut section = root.section(&mut doc, "log", "log");
     if let Some((level, _)) = section.text(&mut doc, "level", LEVEL, level) {
         settings.log_level = level;
@@ -133,6 +137,16 @@ fn ntcp2(doc: &mut Document<'_>, mut section: Section<'_>, network: &Network, nt
 fn netdb(doc: &mut Document<'_>, mut section: Section<'_>, netdb: &mut NetDb) {
     if let Some((mode, _)) = section.text(doc, "floodfill", FLOODFILL, floodfill) {
         netdb.floodfill = mode;
+    }
+    section.finish(doc);
+}
+
+fn record(doc: &mut Document<'_>, mut section: Section<'_>, record: &mut Record) {
+    if let Some(enabled) = section.bool(doc, "enabled") {
+        record.enabled = enabled;
+    }
+    if let Some(limit) = section.size(doc, "limit", RECORDINGS) {
+        record.limit = limit;
     }
     section.finish(doc);
 }

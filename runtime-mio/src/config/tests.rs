@@ -62,6 +62,10 @@ destination = "git.example.i2p"
 length = 3
 quantity = 1
 
+[record]
+enabled = true
+limit = "1.5 GiB"
+
 [log]
 level = "debug"
 "#;
@@ -104,6 +108,7 @@ fn every_key_reaches_its_place() {
     let mut git = Client::new("git", "127.0.0.1:9418".parse().unwrap(), "git.example.i2p");
     git.tunnels = tunnels(3, 0, 1);
     assert_eq!(r.clients, [irc, git]);
+    assert_eq!((s.record.enabled, s.record.limit), (true, 3 << 29));
     assert_eq!(s.log_level, LevelFilter::Debug);
 }
 
@@ -153,7 +158,7 @@ fn what_is_wrong_names_file_line_key_and_what_is_allowed() {
         // Unknown keys, at every depth.
         (
             "x = 1",
-            "F:1: x: unknown key; allowed: network, ntcp2, netdb, reseed, limits, tunnels, http_proxy, server, client, log",
+            "F:1: x: unknown key; allowed: network, ntcp2, netdb, reseed, limits, tunnels, http_proxy, server, client, record, log",
         ),
         ("\n[ntcp2]\nprot = 1", "F:3: ntcp2.prot: unknown key; allowed: host, port, bind, publish"),
         (
@@ -271,6 +276,15 @@ fn what_is_wrong_names_file_line_key_and_what_is_allowed() {
         (
             "[log]\nlevel = \"loud\"",
             "F:2: log.level: \"loud\": not allowed; allowed: \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
+        ),
+        ("[record]\nenable = true", "F:2: record.enable: unknown key; allowed: enabled, limit"),
+        (
+            "[record]\nlimit = \"1 KiB\"",
+            "F:2: record.limit: \"1 KiB\": not allowed; allowed: bytes from 1048576 to 1099511627776, or a text such as \"256 MiB\" or \"1.5 GB\"",
+        ),
+        (
+            "[record]\nlimit = true",
+            "F:2: record.limit: found a boolean; allowed: bytes from 1048576 to 1099511627776, or a text such as \"256 MiB\" or \"1.5 GB\"",
         ),
         // Tunnels.
         (

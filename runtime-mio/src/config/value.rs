@@ -177,6 +177,28 @@ impl<'t> Section<'t> {
         .map(|(n, _)| n)
     }
 
+    /// Bytes, as a number or with a unit.
+    pub(super) fn size(
+        &mut self,
+        doc: &mut Document<'_>,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let allowed = format!(
+            "bytes from {} to {}, or a text such as \"256 MiB\" or \"1.5 GB\"",
+            range.start(),
+            range.end()
+        );
+        self.value(doc, key, &allowed, |v| {
+            let n = match v {
+                DeValue::String(s) => parse_size(s),
+                other => integer(other)?,
+            };
+            n.filter(|n| range.contains(n)).ok_or(Refusal::Value)
+        })
+        .map(|(n, _)| n)
+    }
+
     /// A text that `parse` understands, with its place for later checks.
     pub(super) fn text<T>(
         &mut self,

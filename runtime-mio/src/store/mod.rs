@@ -9,6 +9,7 @@
 //! hosts.txt                                address book, the user's own
 //! hosts-learned.txt                        names that the user took over from links
 //! ntcp2.port                               the port chosen at the first start
+//! recordings/NNNNNN.recording              what the router was told; not written here
 //! ```
 
 mod atomic;

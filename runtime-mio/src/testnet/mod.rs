@@ -8,6 +8,8 @@ mod display;
 mod fetch;
 mod options;
 mod plan;
+#[cfg(test)]
+mod recorded;
 mod routers;
 mod site;
 mod status;

@@ -141,8 +141,12 @@ pub(super) fn make(
             server.kind = ServerKind::Http;
             config.servers.push(server);
         }
-        let settings =
-            Settings { router: config, reseed: vec![first.clone()], log_level: LevelFilter::Warn };
+        let settings = Settings {
+            router: config,
+            reseed: vec![first.clone()],
+            log_level: LevelFilter::Warn,
+            ..Settings::default()
+        };
         plans.push(Plan { settings, folder });
     }
     Ok(plans)

@@ -109,6 +109,7 @@ impl Node {
                     router: plan.config.clone(),
                     reseed: plan.reseed.iter().cloned().collect(),
                     log_level: log::LevelFilter::Warn,
+                    ..Settings::default()
                 };
                 std::fs::write(plan.data.join(FILE_NAME), settings.to_toml()).unwrap();
                 Under::Mio(block_in_place(|| start_process(exe, plan))?)

@@ -100,6 +100,11 @@ impl End {
         self.latency
     }
 
+    /// Something is under way still.
+    pub(super) fn is_busy(&self, now: Instant) -> bool {
+        self.last_arrival > now
+    }
+
     pub(super) const fn is_machines(&self) -> bool {
         matches!(self.owner, Owner::Machine(_))
     }

@@ -197,14 +197,16 @@ impl World {
         }
         let end = self.ends.get_mut(&from).unwrap();
         let round_trip = end.latency() * 2 + weather.delay * 2;
+        let busy = end.is_busy(now);
         let rng = &mut self.chance.weather;
         let mut held = Duration::ZERO;
         let mut segments = piece.chunks_mut(SEGMENT).peekable();
         while let Some(segment) = segments.next() {
             let mut wait = Duration::ZERO;
-            // What follows makes the peer say at once that something is missing.
+            // What follows makes the peer say at once that something is missing; the last segment is
+            // sent again after two round trips without a word.
             let mut retry =
-                if segments.peek().is_some() { round_trip } else { MIN_RETRY.max(round_trip * 2) };
+                if segments.peek().is_some() || busy { round_trip } else { round_trip * 2 };
             while end.congestion.loses(rng, &weather) {
                 if wait.is_zero() {
                     if end.congestion.window() == usize::MAX {
