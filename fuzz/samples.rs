@@ -78,6 +78,7 @@ pub fn samples() -> Vec<Sample> {
     i2np(&mut s);
     tunnels(&mut s);
     tunnel_net(&mut s);
+    tunnel_ends(&mut s);
     garlic(&mut s);
     transport(&mut s);
     end_to_end(&mut s);
@@ -429,6 +430,44 @@ fn tunnel_net(s: &mut Samples) {
     };
     let all: Vec<u8> = (0..8).flat_map(|kind| forged(kind, 1 + 218 * 4)).collect();
     s.add("tunnel_ops", "forged", [&[3][..], &all, &forged(0, 1028), &forged(4, 4225)].concat());
+}
+
+/// Operations as `tunnel_endpoint_ops` reads them: cut a message up, send fragments, wait.
+fn tunnel_ends(s: &mut Samples) {
+    let cut = |op: u8, len: u16, size: u8| [&[op][..], &len.to_be_bytes(), &[size, 1]].concat();
+    let wait = |ms: u16| [&[14][..], &ms.to_be_bytes()].concat();
+    let all = [0xf3, 13];
+    let three = |len, size| [0u8, 0x10, 0x60].map(|op| cut(op, len, size)).concat();
+    s.add("tunnel_endpoint_ops", "whole", [&three(100, 255)[..], &all].concat());
+    s.add("tunnel_endpoint_ops", "fragments", [&three(5000, 60)[..], &all.repeat(2)].concat());
+    let largest = [&three(59_000, 235)[..], &all.repeat(14)].concat();
+    s.add("tunnel_endpoint_ops", "largest", largest);
+    let backwards: Vec<u8> = (0..30).rev().flat_map(|n| [5, n]).collect();
+    s.add("tunnel_endpoint_ops", "backwards", [&three(3000, 70)[..], &backwards, &all].concat());
+    let mixed: Vec<u8> = (0..40u8).flat_map(|n| [0x16, n.wrapping_mul(89)]).collect();
+    s.add("tunnel_endpoint_ops", "mixed", [&three(9000, 40)[..], &mixed, &all].concat());
+    let twice: Vec<u8> = (0..20).flat_map(|n| [7, n, 8, n, 13]).collect();
+    s.add("tunnel_endpoint_ops", "doubled", [&three(3000, 99)[..], &twice, &all].concat());
+    let late = [&three(2000, 99)[..], &[5, 1, 5, 3], &wait(20_001), &all, &wait(9)].concat();
+    s.add("tunnel_endpoint_ops", "late", late);
+    let idle = [&wait(65_000)[..], &three(2000, 99), &all].concat();
+    s.add("tunnel_endpoint_ops", "idle", idle);
+    let lost = [&three(3000, 99)[..], &[0x2c, 4], &all, &wait(30_000), &three(50, 9), &all];
+    s.add("tunnel_endpoint_ops", "lost", lost.concat());
+    let damaged: Vec<u8> = (0..24).flat_map(|n| [5, 0, 9, n, n, 77, 13]).collect();
+    s.add("tunnel_endpoint_ops", "damaged", [&three(4000, 90)[..], &damaged, &all].concat());
+    let forged =
+        |op: u8, id, number, len: u16| [&[op, id, number][..], &len.to_be_bytes(), &[3]].concat();
+    let ends = [(1, 3), (1, 0x44), (1, 0x42), (2, 0), (2, 0x41), (3, 0x45), (3, 6), (4, 0x80)];
+    let ends: Vec<u8> = ends.iter().flat_map(|(id, n)| forged(0x1a, *id, *n, 700)).collect();
+    s.add("tunnel_endpoint_ops", "contradictions", [&ends[..], &all].concat());
+    let flood: Vec<u8> = (0..16).flat_map(|n| forged(0x8a | n << 4 & 0x10, n * 16, 1, 1)).collect();
+    s.add("tunnel_endpoint_ops", "many-messages", flood);
+    let heavy: Vec<u8> = (0..66u8).flat_map(|n| cut(0x10 | n << 5 & 0x40, 8000, 200)).collect();
+    let heavy = [&heavy[..], &[0x3c, 0].repeat(20), &[0xf4, 13].repeat(16)].concat();
+    s.add("tunnel_endpoint_ops", "many-bytes", heavy);
+    let same = [0x90, 0x90, 0xa0].map(|op| cut(op, 2000, 99)).concat();
+    s.add("tunnel_endpoint_ops", "same-number", [&same[..], &mixed, &all].concat());
 }
 
 fn garlic(s: &mut Samples) {

@@ -12,6 +12,7 @@ mod netdb;
 mod stored;
 mod streams;
 mod transport;
+mod tunnel_end;
 mod tunnel_net;
 mod tunnels;
 
@@ -32,6 +33,7 @@ pub use streams::streaming_ops;
 pub use transport::{
     aead_providers, ntcp2_blocks, ntcp2_initiator, ntcp2_options, ntcp2_responder,
 };
+pub use tunnel_end::tunnel_endpoint_ops;
 pub use tunnel_net::tunnel_ops;
 pub use tunnels::{delivery_instructions, long_build_record, short_build_record, tunnel_message};
 

@@ -27,6 +27,7 @@ const SLOW: &[&str] = &[
     "ratchet_ops",
     "signature",
     "streaming_ops",
+    "tunnel_endpoint_ops",
     "tunnel_ops",
 ];
 
