@@ -81,6 +81,7 @@ pub fn samples() -> Vec<Sample> {
     tunnel_ends(&mut s);
     garlic(&mut s);
     transport(&mut s);
+    ntcp2_pairs(&mut s);
     end_to_end(&mut s);
     streams(&mut s);
     archives(&mut s);
@@ -582,6 +583,60 @@ fn transport(s: &mut Samples) {
         let early = [&[0, 11, 1, 0, 9, 1, 0, 13][..], &exchange];
         s.add(target, "queued-early", early.concat());
     }
+}
+
+/// Operations as `ntcp2_peer` reads them: queue, write and deliver, wait.
+fn ntcp2_pairs(s: &mut Samples) {
+    let hello: Vec<u8> = [3, 0x83].repeat(2);
+    let queue = |op: u8, len: u16| [&[op][..], &len.to_be_bytes()].concat();
+    let wait = |ms: u16| [&[12][..], &ms.to_be_bytes()].concat();
+    let both = |len| [0, 0xa0, 0x40, 0xe0, 0x60, 0x80].map(|op| queue(op, len)).concat();
+    let talk = [&both(40)[..], &both(1028), &both(9000), &hello].concat();
+    s.add("ntcp2_peer", "whole", [&[0, 0][..], &hello, &talk, &talk].concat());
+    s.add("ntcp2_peer", "early", [&[0, 0][..], &talk, &hello, &talk].concat());
+    let pieces: Vec<u8> = [7, 5, 0x87, 6].repeat(40);
+    s.add("ntcp2_peer", "pieces", [&[1, 0][..], &both(100), &pieces, &talk].concat());
+    let glued = [&talk[..12], &[5, 1, 0, 0x85, 9, 9]].concat().repeat(5);
+    s.add("ntcp2_peer", "glued", [&[1, 0][..], &hello, &glued, &talk].concat());
+    let sizes = [0, 1, 3, 16_000, 17_000, 61 * 1024, 61 * 1024 + 1].map(|n| queue(0x40, n));
+    s.add("ntcp2_peer", "sizes", [&[2, 0][..], &hello, &sizes.concat(), &[3], &talk].concat());
+    let many = [0x12, 30, 250, 0x32, 2, 90, 2, 9, 9, 5, 8, 0, 0x42, 30, 250, 0x22, 30, 250];
+    s.add("ntcp2_peer", "many", [&[3, 0][..], &hello, &many, &hello, &talk].concat());
+    s.add("ntcp2_peer", "many-early", [&[3, 0][..], &many, &hello, &talk].concat());
+    s.add("ntcp2_peer", "full", [&[4, 0][..], &queue(0x20, 60_000).repeat(12), &talk].concat());
+    for (name, harm) in
+        [("flip", &[8, 0, 70, 4][..]), ("more", &[9, 0, 70, 2, 7, 7]), ("less", &[10, 0, 70, 2])]
+    {
+        let data = [&hello[..], &both(500), &[5, 9, 0], harm, &[6, 255, 255], &talk];
+        s.add("ntcp2_peer", name, [&[5, 0][..], &data.concat()].concat());
+        for (n, at) in [5, 40, 63, 66].into_iter().enumerate() {
+            let harm = [&harm[..2], &[at], &harm[3..]].concat();
+            let first = [&[5, 255, 0][..], &harm, &[6, 255, 0], &hello, &hello].concat();
+            let second = [&[3, 0x85, 255, 0, 0x80 | harm[0]][..], &harm[1..], &[0x86, 255, 0]];
+            let third = [&[3, 0x83, 5, 255, 0][..], &harm, &[6, 255, 0], &talk].concat();
+            let which = [first, [&second.concat()[..], &talk].concat(), third][n % 3].clone();
+            s.add("ntcp2_peer", format!("{name}-{at}"), [&[6, 0][..], &which].concat());
+        }
+    }
+    let long = [&hello[..], &queue(0, 60_000).repeat(6), &[5, 255, 255, 8, 0, 0, 64], &[3; 8]];
+    s.add("ntcp2_peer", "flip-length", [&[5, 0][..], &long.concat()].concat());
+    for ahead in [50, 61, 100, 0u8.wrapping_sub(50), 0u8.wrapping_sub(62)] {
+        s.add("ntcp2_peer", format!("ahead-{ahead}"), [&[7, ahead][..], &hello, &talk].concat());
+    }
+    let infos = [&[0x1b][..], &both(30), &[0x8b, 0x0b], &hello].concat();
+    s.add("ntcp2_peer", "router-infos", [&[8, 0][..], &hello, &infos, &infos].concat());
+    let stalled = [&both(30)[..], &wait(29_000), &[0x3b], &wait(29_000), &[3], &wait(31_000)];
+    s.add("ntcp2_peer", "stalled", [&[9, 0][..], &hello, &stalled.concat()].concat());
+    let old = [&both(30)[..], &wait(3000), &both(31), &wait(2000), &talk, &wait(9000), &talk];
+    s.add("ntcp2_peer", "old", [&[9, 0][..], &hello, &old.concat()].concat());
+    s.add(
+        "ntcp2_peer",
+        "idle",
+        [&[9, 0][..], &hello, &wait(65_000), &wait(65_000), &talk].concat(),
+    );
+    s.add("ntcp2_peer", "slow", [&[9, 0, 3][..], &wait(10_001), &hello].concat());
+    s.add("ntcp2_peer", "closed", [&[9, 0][..], &hello, &both(9), &[0x5b, 3], &talk].concat());
+    s.add("ntcp2_peer", "gone", [&[9, 0][..], &hello, &both(9), &[0xfb], &talk, &talk].concat());
 }
 
 fn end_to_end(s: &mut Samples) {

@@ -9,6 +9,7 @@ mod i2np;
 mod input;
 mod names;
 mod netdb;
+mod ntcp2_peer;
 mod stored;
 mod streams;
 mod transport;
@@ -28,6 +29,7 @@ pub use names::{
 pub use netdb::{
     database_lookup, database_search_reply, database_store, lease_set, profile, router_info,
 };
+pub use ntcp2_peer::ntcp2_peer;
 pub use stored::{destination_keys, router_keys};
 pub use streams::streaming_ops;
 pub use transport::{

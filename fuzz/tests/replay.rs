@@ -23,6 +23,7 @@ const DAMAGED: usize = 3000;
 const SLOW: &[&str] = &[
     "garlic_router",
     "ntcp2_initiator",
+    "ntcp2_peer",
     "ntcp2_responder",
     "ratchet_ops",
     "signature",
