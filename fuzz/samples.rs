@@ -75,6 +75,7 @@ pub fn samples() -> Vec<Sample> {
     names(&mut s);
     signatures(&mut s);
     netdb(&mut s);
+    netdb_net(&mut s);
     i2np(&mut s);
     tunnels(&mut s);
     tunnel_net(&mut s);
@@ -321,6 +322,81 @@ fn router_info() -> RouterInfo {
     options.insert("netId", "2").unwrap();
     options.insert("router.version", "0.9.67").unwrap();
     RouterInfo::build(&keys.identity, UNIX, &[], &options, &keys.signing)
+}
+
+/// Operations as `netdb_ops` reads them. Routers are 0 to 11, destinations 0x80 to 0x84.
+fn netdb_net(s: &mut Samples) {
+    let wait = |ms: u16| [&[15][..], &(ms / 2).to_be_bytes()].concat();
+    let clock = |secs: i16| [&[0x1e][..], &(secs / 4).to_be_bytes()].concat();
+    // In contexts 0 to 3, whole or in halves.
+    let store = |ctx: u8, who, version| [ctx << 4, who, version];
+    let admit = |ctx: u8, who, version| [ctx << 4 | 1, who, version];
+    let (check_first, check_last) = ([2, 0], [2, 1]);
+    let look = |ctx: u8, who: u8| [ctx << 4 | 4 | u8::from(who < 0x80), who];
+    let (answer, refer, answer_later) = (
+        |q, version| [6, q, version, 0],
+        |q, from, count| [0x16, q, from, count],
+        |q, version| [0x46, q, version, 0],
+    );
+    let all = |f: &dyn Fn(u8) -> Vec<u8>| (0..8).flat_map(f).collect::<Vec<u8>>();
+    let versions = |who: u8| all(&|v| [store(0, who, v), store(1, who, v)].concat());
+    s.add("netdb_ops", "routers", [&[3][..], &versions(9), &versions(1)].concat());
+    s.add("netdb_ops", "lease-sets", [&[3][..], &versions(0x80), &versions(0x83)].concat());
+    let backwards = [4, 3, 2, 1, 0].map(|v| [store(0, 8, v), store(2, 0x81, v)].concat()).concat();
+    s.add("netdb_ops", "older", [&[3][..], &backwards].concat());
+    let found = [&look(1, 0x82)[..], &answer(0, 1), &look(2, 0x82), &refer(1, 0, 5)].concat();
+    s.add("netdb_ops", "found", [&[7][..], &found, &wait(9000), &found, &wait(60_000)].concat());
+    let named = [&look(1, 0x82)[..], &[0x16, 0, 4, 7], &[0x16, 1, 5, 7]].concat();
+    let fetched = [6, 4, 2, 0, 6, 5, 2, 0, 6, 6, 2, 0, 6, 7, 2, 0, 6, 8, 2, 0];
+    let fetched = [&named[..], &fetched, &wait(3000), &look(1, 0x83), &wait(20_000)].concat();
+    s.add("netdb_ops", "private-routers", [&[2][..], &fetched].concat());
+    let races = [&answer_later(0, 2)[..], &answer_later(0, 4), &check_last, &check_first].concat();
+    let races = [&look(1, 5)[..], &races, &look(1, 0x80), &wait(9000)].concat();
+    s.add("netdb_ops", "races-private", [&[3][..], &races].concat());
+    let races = [&admit(0, 9, 1)[..], &admit(0, 9, 2), &admit(1, 0x80, 4), &admit(1, 0x80, 2)];
+    let races = [&races.concat()[..], &check_last, &check_last, &check_first, &check_first];
+    s.add("netdb_ops", "races", [&[3][..], &races.concat()].concat());
+    let unsent = [&look(0, 0x80)[..], &[0x88, 0, 8, 1, 0x48, 1, 0xc8, 2], &wait(900)].concat();
+    s.add("netdb_ops", "unsent", [&[7][..], &unsent.repeat(4), &wait(40_000)].concat());
+    let silent = [&look(1, 0x80)[..], &look(0, 0x50), &look(0, 9), &wait(30_000)].concat();
+    s.add("netdb_ops", "silence", [&[7][..], &silent.repeat(5)].concat());
+    s.add("netdb_ops", "nobody", [&[0][..], &silent, &[12, 0]].concat());
+    // Who asks, for what, with which reply tunnel.
+    let ask = |op: u8, who, from, tunnel| [op | 9, who, 0, from, tunnel];
+    let asks = [0x30, 0x70, 0xb0, 0xf0, 0x20, 0x60]
+        .map(|op| [ask(op, 1, 5, 0), ask(op, 0x80, 5, 1), ask(op, 0x7e, 5, 1)].concat())
+        .concat();
+    s.add("netdb_ops", "asked", [&[7][..], &store(1, 0x80, 2), &asks].concat());
+    let publish =
+        all(&|v| [[0x59, 0x80, v, 5, 0], [0x49, 0x81, v, 5, 1], [0x59, 9, v, 9, 0]].concat());
+    s.add("netdb_ops", "floodfill", [&[15][..], &publish, &asks].concat());
+    s.add("netdb_ops", "no-floodfill", [&[7][..], &publish, &asks].concat());
+    s.add("netdb_ops", "demoted", [&[15][..], &publish, &[11, 0x40 + 2], &asks].concat());
+    let ours = [10, 0, 0x1a, 0x40, 0x2a, 0x41, 0x4a, 0, 0x5a, 0, 0x5a, 1, 0x6a, 0];
+    let ours = [&ours[..], &wait(12_000), &[0x9a, 0, 0x9a, 0x80, 0xda, 0], &wait(40_000), &ours];
+    s.add(
+        "netdb_ops",
+        "published",
+        [&[7][..], &ours.concat(), &wait(60_000), &[0xda, 0x80]].concat(),
+    );
+    let steps = [&versions(0x80)[..], &clock(4000), &versions(9), &clock(-4000), &versions(9)];
+    s.add(
+        "netdb_ops",
+        "clock",
+        [&[3][..], &steps.concat(), &clock(-30_000), &versions(0x80)].concat(),
+    );
+    let crowd = [11, 0x5f, 0, 11, 0x5f, 31, 11, 0x5f, 62, 11, 0x5f, 93];
+    let long = [&clock(32_000)[..], &wait(65_000)].concat().repeat(4);
+    s.add("netdb_ops", "crowd", [&[7][..], &crowd, &silent, &long, &[0x2f, 255, 255]].concat());
+    s.add(
+        "netdb_ops",
+        "many-lookups",
+        [&[3, 0x1b, 0x70, 99, 0x2b, 0x70, 99][..], &wait(20_000)].concat(),
+    );
+    let rare: Vec<u8> = (0..16).flat_map(|n| [11, n << 4 | 5, n, 0x1b, n << 4 | 5, n]).collect();
+    s.add("netdb_ops", "rare", [&[15][..], &versions(0x80), &rare, &found, &rare].concat());
+    let good = (0..6).flat_map(|n| [0x1d, n, 0x8d, n]).collect::<Vec<u8>>();
+    s.add("netdb_ops", "reports", [&[7][..], &versions(8), &good, &found, &wait(40_000)].concat());
 }
 
 fn i2np_message(kind: MessageType, len: usize) -> Message {

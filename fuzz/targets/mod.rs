@@ -9,6 +9,8 @@ mod i2np;
 mod input;
 mod names;
 mod netdb;
+mod netdb_entries;
+mod netdb_net;
 mod ntcp2_peer;
 mod stored;
 mod streams;
@@ -29,6 +31,7 @@ pub use names::{
 pub use netdb::{
     database_lookup, database_search_reply, database_store, lease_set, profile, router_info,
 };
+pub use netdb_net::netdb_ops;
 pub use ntcp2_peer::ntcp2_peer;
 pub use stored::{destination_keys, router_keys};
 pub use streams::streaming_ops;
