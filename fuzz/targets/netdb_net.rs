@@ -349,7 +349,12 @@ impl World {
             self.contexts.iter().flat_map(|c| ENTRIES.sets.iter().map(|v| (*c, v)))
         {
             let key = versions[0].key();
-            let Some(after) = self.db.lease_set(ctx, &key, unix) else { continue };
+            let Some(after) = self.db.lease_set(ctx, &key, unix) else {
+                // It is over, or the clock was put back; perhaps it is forgotten.
+                let before = self.sets.remove(&(ctx, key));
+                assert!(before.is_none_or(|b| !is_current(&b, unix)), "forgotten");
+                continue;
+            };
             let before = self.sets.insert((ctx, key), after.clone());
             if before.as_ref() == Some(after) {
                 continue;
