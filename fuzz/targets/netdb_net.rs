@@ -48,11 +48,13 @@ struct Query {
     key: Hash,
 }
 
-/// A stranger's request that is being handled.
-enum Request {
-    None,
-    Lookup { from: Option<Hash>, to: Hash, key: Hash, kind: LookupType, exclude: Vec<Hash> },
-    Store { token: u32, confirmed: bool },
+/// A stranger's question that is being handled.
+struct Asked {
+    from: Option<Hash>,
+    to: Hash,
+    key: Hash,
+    kind: LookupType,
+    exclude: Vec<Hash>,
 }
 
 struct World {
@@ -76,7 +78,9 @@ struct World {
     routers: BTreeMap<Hash, RouterInfo>,
     sets: BTreeMap<(Context, Hash), LeaseSet>,
     private: BTreeMap<(Context, Hash), UnixTime>,
-    request: Request,
+    asked: Option<Asked>,
+    /// The token of a store that is to be confirmed.
+    confirm: Option<u32>,
     crowded: bool,
 }
 
@@ -118,7 +122,8 @@ impl World {
             routers: BTreeMap::new(),
             sets: BTreeMap::new(),
             private: BTreeMap::new(),
-            request: Request::None,
+            asked: None,
+            confirm: None,
             crowded: false,
         };
         // Some routers are known from the start.
@@ -205,14 +210,13 @@ impl World {
     }
 
     fn drain(&mut self) {
-        for _ in 0..5000 {
-            let Some(action) = self.db.poll_action() else {
-                self.request = Request::None;
-                return self.check();
-            };
+        for round in 0.. {
+            assert!(round < 5000, "the actions never end");
+            let Some(action) = self.db.poll_action() else { break };
             self.act(action);
         }
-        panic!("the actions never end");
+        (self.asked, self.confirm) = (None, None);
+        self.check();
     }
 
     fn act(&mut self, action: NetDbAction) {
@@ -239,7 +243,7 @@ impl World {
                 self.tokens.push((ctx, token));
             }
             NetDbAction::Found { ctx, lookup, entry } => {
-                let pending = self.lookups.remove(&lookup).expect("one that has not ended");
+                let pending = self.lookups.remove(&lookup).unwrap();
                 assert_eq!((ctx, entry.key()), (pending.ctx, pending.key));
                 let is_router = matches!(entry, StoreEntry::RouterInfo(_));
                 assert_eq!(is_router, pending.kind == LookupKind::RouterInfo);
@@ -248,13 +252,11 @@ impl World {
                 assert!(is_genuine(&entry) && (shown || public), "nobody told this context");
             }
             NetDbAction::NotFound { ctx, lookup, key, .. } => {
-                let pending = self.lookups.remove(&lookup).expect("one that has not ended");
+                let pending = self.lookups.remove(&lookup).unwrap();
                 assert_eq!((ctx, key), (pending.ctx, pending.key));
             }
             NetDbAction::Reply { to, tunnel, answer, .. } => {
-                let Request::Lookup { from, to: asked, key, kind, exclude } = &self.request else {
-                    panic!("nobody asked");
-                };
+                let Asked { from, to: asked, key, kind, exclude } = self.asked.as_ref().unwrap();
                 assert!(to == *asked && (tunnel.is_some() || *from == Some(to)));
                 assert!(self.db.is_floodfill() || *kind == LookupType::RouterInfo);
                 match answer {
@@ -282,11 +284,7 @@ impl World {
                 }
             }
             NetDbAction::Confirm { token, .. } => {
-                let Request::Store { token: asked, confirmed } = &mut self.request else {
-                    panic!("nobody wants to know");
-                };
-                assert!(token == *asked && *confirmed, "what is not kept, or twice");
-                *confirmed = false;
+                assert_eq!(self.confirm.take(), Some(token), "what is not kept, or twice");
             }
             NetDbAction::Flood { to, entry } => {
                 assert!(self.db.is_floodfill() && to != ENTRIES.local && to != entry.key());
@@ -446,7 +444,7 @@ impl World {
             let (key, to) = (ENTRIES.hash(who), ENTRIES.hash(from));
             let exclude: Vec<Hash> = (0..version & 3).map(|n| ENTRIES.hash(n * 3)).collect();
             let (from, encryption) = (peer, ReplyEncryption::None);
-            self.request = Request::Lookup { from, to, key, kind, exclude: exclude.clone() };
+            self.asked = Some(Asked { from, to, key, kind, exclude: exclude.clone() });
             let lookup =
                 DatabaseLookup { key, from: to, reply_tunnel: tunnel, kind, exclude, encryption };
             return self.db.handle_lookup(now, unix, from, lookup);
@@ -469,7 +467,7 @@ impl World {
         let store = DatabaseStore { reply, entry: entry.clone() };
         let result = self.db.handle_published(now, unix, origin, store);
         let kept = matches!(result, Ok(_) | Err(StoreError::Older | StoreError::Own));
-        self.request = Request::Store { token, confirmed: kept };
+        self.confirm = kept.then_some(token);
         match &entry {
             StoreEntry::RouterInfo(_) => self.judge(Context::ROUTER, &entry, result),
             StoreEntry::LeaseSet(_) => assert!(result.is_err() || is_genuine(&entry)),
