@@ -11,11 +11,14 @@ mod names;
 mod netdb;
 mod netdb_entries;
 mod netdb_net;
+mod netdb_rules;
+mod ntcp2_order;
 mod ntcp2_peer;
 mod stored;
 mod streams;
 mod transport;
 mod tunnel_end;
+mod tunnel_model;
 mod tunnel_net;
 mod tunnels;
 

@@ -1,6 +1,7 @@
 //! Two NTCP2 sessions, and everything that can happen to a TCP stream between them.
 
 use super::input::Input;
+use super::ntcp2_order::{Left, Sent, check_order};
 use super::transport::{UNIX, routers};
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::time::{Instant, UnixTime};
@@ -12,34 +13,14 @@ use ramson_core::transport::ntcp2::{
 use ramson_core::wire::i2np::{MAX_BODY_LEN, Message, MessageType};
 use ramson_core::wire::ntcp2::{MAX_PAYLOAD_LEN, Reason};
 use ramson_core::wire::router_info::RouterInfo;
-use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::time::Duration;
 
-/// Messages of our own that go before one of others' when both wait.
-const OWN_SHARE: usize = 3;
 /// Whoever damages a stream has ended it after so many more bytes: the longest frame that the damaged
 /// bytes can be taken for, and the one that they belong to.
 const LONGEST_WAIT: usize = 2 * (2 + MAX_PAYLOAD_LEN + 16);
 /// The clocks of two routers that talk differ by no more, messages under way included.
 const TOO_SKEWED: u64 = 60 + 10 + 2;
-
-/// A message that was queued.
-struct Sent {
-    message: Message,
-    priority: Priority,
-    /// Messages that had left when it was queued.
-    before: u64,
-    /// The turn in which it was queued.
-    turn: usize,
-}
-
-/// The turn in which a message went into a frame, and how many had been dropped before and after it.
-#[derive(Clone, Copy)]
-struct Left {
-    turn: usize,
-    dropped: (u64, u64),
-}
 
 /// One router's end.
 struct End {
@@ -360,57 +341,6 @@ impl Net {
             _ => self.pass(Duration::from_millis(u64::from(input.u16()))),
         }
     }
-
-    /// Priorities, turns of tunnels, and the order within each, on what arrived.
-    fn check_order(&self, who: usize) {
-        let (got, Self { ends, .. }) = (&self.ends[who].got, self);
-        let End { sent, left, .. } = &ends[1 - who];
-        let lane = |id: usize| {
-            let Sent { priority, message, .. } = &sent[id];
-            let cell = message.kind == MessageType::TUNNEL_DATA;
-            (*priority, message.body.get(3).filter(|_| cell).copied())
-        };
-        // From the back: in which turn was queued what of each lane came next.
-        let mut next: BTreeMap<(Priority, Option<u8>), usize> = BTreeMap::new();
-        let mut waiting: Vec<_> = Vec::new();
-        for id in got.iter().rev() {
-            waiting.push(next.clone());
-            next.insert(lane(*id), sent[*id].turn);
-        }
-        waiting.reverse();
-        let mut last = BTreeMap::new();
-        let (mut own_run, mut transit_before) = (0, None);
-        for (n, (id, later)) in got.iter().zip(&waiting).enumerate() {
-            let Left { turn, dropped } = left[n];
-            let lane = lane(*id);
-            // Whether one of `priority` came later that had been there in that turn.
-            let waits = |priority: Priority, turn: usize| {
-                later.iter().any(|(l, queued)| l.0 == priority && *l != lane && *queued < turn)
-            };
-            assert!(sent[*id].before <= n as u64, "left before it was queued");
-            assert!(last.insert(lane, *id).is_none_or(|before| before < *id), "order, or twice");
-            if lane.0 == Priority::Control {
-                continue;
-            }
-            assert!(!waits(Priority::Control, turn), "control had to wait");
-            if lane.0 == Priority::Own {
-                own_run += 1;
-                let too_many = own_run > OWN_SHARE && waits(Priority::Transit, turn);
-                assert!(!too_many, "others had to wait for too long");
-                transit_before = None;
-                continue;
-            }
-            own_run = 0;
-            let before: Option<(_, Left)> = transit_before.replace((lane, left[n]));
-            assert!(before.is_none() || !waits(Priority::Own, turn), "ours had to wait");
-            // Tunnels take turns; what is dropped for its age takes one too.
-            if let Some((_, before)) = before.filter(|(l, _)| *l == lane)
-                && before.dropped.0 == dropped.1
-            {
-                assert!(!waits(Priority::Transit, before.turn), "a tunnel missed its turn");
-            }
-        }
-    }
 }
 
 /// The first byte is a seed, the second how far Bob's clock is ahead, in seconds. Then operations on
@@ -448,7 +378,10 @@ pub fn ntcp2_peer(data: &[u8]) {
             assert_eq!(end.told > 0, net.ends[1 - who].infos > 0);
         }
     }
-    (0..2).for_each(|who| net.check_order(who));
+    for who in 0..2 {
+        let End { sent, left, .. } = &net.ends[1 - who];
+        check_order(&net.ends[who].got, sent, left);
+    }
     let longest = IDLE_TIMEOUT + IDLE_JITTER;
     net.pass(longest);
     net.pass(longest);

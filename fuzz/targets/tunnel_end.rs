@@ -1,7 +1,7 @@
 //! The ends of tunnels, with gateways that put anything into the cells.
 
 use super::input::Input;
-use ramson_core::crypto::aes::{Decryptor, Encryptor};
+use super::tunnel_model::{Layer, Model, TIMEOUT};
 use ramson_core::crypto::kdf::hkdf2;
 use ramson_core::crypto::noise::{Protocol, SymmetricState};
 use ramson_core::crypto::x25519::{PrivateKey, PublicKey};
@@ -28,8 +28,6 @@ const LOCAL: Hash = Hash([1; 32]);
 /// The gateway of the router's inbound tunnel, which this target plays.
 const GATEWAY: Hash = Hash([2; 32]);
 const GATEWAY_KEY: [u8; 32] = [2; 32];
-/// As the reassembly has it.
-const TIMEOUT: Duration = Duration::from_secs(20);
 /// All tunnels live longer.
 const LONGEST: Duration = Duration::from_secs(400);
 /// Cells that are remembered, to be played again.
@@ -40,129 +38,6 @@ const INSIDE: [u8; 7] = [11, 18, 19, 21, 23, 25, 26];
 
 /// What comes out: to whom, of which kind, and the body. Of our own tunnel, to nobody.
 type Out = (Hash, u8, Vec<u8>);
-
-/// The keys of a hop, both ways.
-struct Layer {
-    data: (Encryptor, Decryptor),
-    iv: (Encryptor, Decryptor),
-}
-
-impl Layer {
-    fn new(data: &Key32, iv: &Key32) -> Self {
-        let both = |k: &Key32| (Encryptor::new(k.as_bytes()), Decryptor::new(k.as_bytes()));
-        Self { data: both(data), iv: both(iv) }
-    }
-
-    fn apply(&self, cell: &mut [u8], encrypt: bool) {
-        let (iv, data) = cell[ID_LEN..].split_first_chunk_mut::<IV_LEN>().unwrap();
-        if encrypt {
-            self.iv.0.encrypt_block(iv);
-            self.data.0.cbc_encrypt(iv, data);
-            self.iv.0.encrypt_block(iv);
-        } else {
-            self.iv.1.decrypt_block(iv);
-            self.data.1.cbc_decrypt(iv, data);
-            self.iv.1.decrypt_block(iv);
-        }
-    }
-}
-
-/// The fragments of one message that came.
-struct Unfinished {
-    since: Instant,
-    delivery: Option<Delivery>,
-    parts: BTreeMap<u8, Vec<u8>>,
-    last: Option<u8>,
-}
-
-impl Unfinished {
-    fn held(&self) -> usize {
-        self.parts.values().map(Vec::len).sum()
-    }
-
-    /// How many are there without a gap.
-    fn next(&self) -> u8 {
-        (0..64).find(|n| !self.parts.contains_key(n)).unwrap_or(64)
-    }
-
-    fn contradicts(&self, number: u8, last: bool) -> bool {
-        let next = self.next();
-        let ahead = self.parts.keys().next_back().filter(|n| **n > next);
-        self.last.is_some_and(|end| number > end || last && number != end)
-            || last && ahead.is_some_and(|ahead| *ahead > number)
-    }
-}
-
-/// What an endpoint has to do, in the plainest way.
-struct Model {
-    messages: BTreeMap<u32, Unfinished>,
-    max_messages: usize,
-    max_bytes: usize,
-}
-
-impl Model {
-    fn held(&self) -> usize {
-        self.messages.values().map(Unfinished::held).sum()
-    }
-
-    fn live(&self, now: Instant) -> usize {
-        let live = self.messages.values().filter(|m| now < m.since + TIMEOUT);
-        live.map(Unfinished::held).sum()
-    }
-
-    fn drop_oldest(&mut self, except: Option<u32>) {
-        let others = self.messages.iter().filter(|(id, _)| Some(**id) != except);
-        let oldest = others.map(|(id, m)| (m.since, *id)).min();
-        oldest.and_then(|(_, id)| self.messages.remove(&id));
-    }
-
-    fn add(
-        &mut self,
-        now: Instant,
-        what: Instructions,
-        data: &[u8],
-    ) -> Option<(Delivery, Vec<u8>)> {
-        let (id, number, delivery, last) = match what {
-            Instructions::First { delivery, fragmented: None } => {
-                return Some((delivery, data.to_vec()));
-            }
-            Instructions::First { delivery, fragmented: Some(id) } => {
-                (id, 0, Some(delivery), false)
-            }
-            Instructions::FollowOn { message, number, last } => (message, number, None, last),
-        };
-        if data.is_empty() {
-            return None;
-        }
-        self.messages.retain(|_, m| now < m.since + TIMEOUT);
-        if !self.messages.contains_key(&id) && self.messages.len() >= self.max_messages {
-            self.drop_oldest(None);
-        }
-        while self.held() + data.len() > self.max_bytes && self.messages.len() > 1 {
-            self.drop_oldest(Some(id));
-        }
-        let new = || Unfinished { since: now, delivery: None, parts: BTreeMap::new(), last: None };
-        let message = self.messages.entry(id).or_insert_with(new);
-        if message.contradicts(number, last) {
-            self.messages.remove(&id);
-            return None;
-        }
-        if message.parts.contains_key(&number) {
-            return None;
-        }
-        message.parts.insert(number, data.to_vec());
-        message.delivery = message.delivery.or(delivery);
-        if last {
-            message.last = Some(number);
-        }
-        let whole = message.last.is_some_and(|last| message.next() > last);
-        if !whole && message.next() < 64 {
-            return None;
-        }
-        let message = self.messages.remove(&id).filter(|_| whole)?;
-        Some((message.delivery?, message.parts.into_values().flatten().collect()))
-    }
-}
 
 /// One that ends at the router.
 struct Tunnel {
@@ -241,8 +116,7 @@ impl World {
 
     fn add_end(&mut self, id: u32, layer: Layer, own: bool) {
         let (max_messages, max_bytes) = if own { (256, 1 << 20) } else { (64, 256 << 10) };
-        let model = Model { messages: BTreeMap::new(), max_messages, max_bytes };
-        self.ends.push(Tunnel { id, layer, own, model });
+        self.ends.push(Tunnel { id, layer, own, model: Model::new(max_messages, max_bytes) });
     }
 
     /// Asks the router to be an endpoint. In a long record the creator chooses the keys.
@@ -374,10 +248,7 @@ impl World {
         let sum = |of: &dyn Fn(&Model) -> usize| self.ends.iter().map(|e| of(&e.model)).sum();
         let (least, most): (usize, usize) = (sum(&|m| m.live(self.now)), sum(&Model::held));
         assert!((least..=most).contains(&held), "{least} <= {held} <= {most}");
-        for end in &self.ends {
-            assert!(end.model.held() <= end.model.max_bytes);
-            assert!(end.model.messages.len() <= end.model.max_messages);
-        }
+        assert!(self.ends.iter().all(|e| e.model.is_within_caps()));
     }
 
     /// A cell as it arrives at the router.
