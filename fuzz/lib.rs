@@ -28,9 +28,10 @@ table! {
     database_lookup database_search_reply database_store datagrams delivery_instructions
     delivery_status destination_keys elligator2_key garlic_blocks garlic_reply garlic_router
     gunzip host_name hosts_file http_body http_head identity inflate lease_set long_build_record
-    mapping message ntcp2_blocks ntcp2_initiator ntcp2_options ntcp2_responder offline payload
+    mapping message netdb_ops ntcp2_blocks ntcp2_initiator ntcp2_options ntcp2_peer ntcp2_responder offline payload
     profile ratchet_ops router_info router_keys short_build_record signature sized_body
-    streaming_ops streaming_packet tunnel_gateway tunnel_message tunnel_ops zip_archive
+    streaming_ops streaming_packet tunnel_endpoint_ops tunnel_gateway tunnel_message tunnel_ops
+    zip_archive
 }
 
 /// The target called `name`.

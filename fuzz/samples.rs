@@ -2,6 +2,8 @@
 //!
 //! Inputs that fuzzing found are committed beside these, under names that start with `found-`.
 
+mod machines;
+
 use crate::targets::test_destination;
 use ramson_core::crypto::x25519;
 use ramson_core::crypto::{Key32, elligator2};
@@ -75,11 +77,14 @@ pub fn samples() -> Vec<Sample> {
     names(&mut s);
     signatures(&mut s);
     netdb(&mut s);
+    machines::netdb_net(&mut s);
     i2np(&mut s);
     tunnels(&mut s);
     tunnel_net(&mut s);
+    machines::tunnel_ends(&mut s);
     garlic(&mut s);
     transport(&mut s);
+    machines::ntcp2_pairs(&mut s);
     end_to_end(&mut s);
     streams(&mut s);
     archives(&mut s);

@@ -9,9 +9,16 @@ mod i2np;
 mod input;
 mod names;
 mod netdb;
+mod netdb_entries;
+mod netdb_net;
+mod netdb_rules;
+mod ntcp2_order;
+mod ntcp2_peer;
 mod stored;
 mod streams;
 mod transport;
+mod tunnel_end;
+mod tunnel_model;
 mod tunnel_net;
 mod tunnels;
 
@@ -27,11 +34,14 @@ pub use names::{
 pub use netdb::{
     database_lookup, database_search_reply, database_store, lease_set, profile, router_info,
 };
+pub use netdb_net::netdb_ops;
+pub use ntcp2_peer::ntcp2_peer;
 pub use stored::{destination_keys, router_keys};
 pub use streams::streaming_ops;
 pub use transport::{
     aead_providers, ntcp2_blocks, ntcp2_initiator, ntcp2_options, ntcp2_responder,
 };
+pub use tunnel_end::tunnel_endpoint_ops;
 pub use tunnel_net::tunnel_ops;
 pub use tunnels::{delivery_instructions, long_build_record, short_build_record, tunnel_message};
 

@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 const NET: u8 = 2;
-const UNIX: UnixTime = UnixTime::from_secs(1_800_000_000);
+pub(super) const UNIX: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// The blocks of a frame; those that we write are written again.
 pub fn ntcp2_blocks(data: &[u8]) {
@@ -110,9 +110,15 @@ pub fn ntcp2_initiator(data: &[u8]) {
 }
 
 /// A router's keys.
-struct Router {
+pub(super) struct Router {
     local: Arc<Local>,
-    info: RouterInfo,
+    pub(super) info: RouterInfo,
+}
+
+/// Two routers that know each other.
+pub(super) fn routers() -> &'static [Router; 2] {
+    static ROUTERS: OnceLock<[Router; 2]> = OnceLock::new();
+    ROUTERS.get_or_init(|| [Router::new(1), Router::new(2)])
 }
 
 impl Router {
@@ -143,7 +149,7 @@ impl Router {
         Self { local, info }
     }
 
-    fn connect(&self, to: &Self, rng: Rng) -> Session {
+    pub(super) fn connect(&self, to: &Self, rng: Rng) -> Session {
         let remote = Remote {
             hash: *to.local.hash(),
             static_key: *to.local.static_public(),
@@ -152,7 +158,7 @@ impl Router {
         Session::connect(Instant::ZERO, self.local.clone(), self.info.clone(), remote, rng)
     }
 
-    fn accept(&self, rng: Rng) -> Session {
+    pub(super) fn accept(&self, rng: Rng) -> Session {
         Session::accept(Instant::ZERO, self.local.clone(), rng)
     }
 }
@@ -224,8 +230,7 @@ fn message(id: u32, len: usize) -> Message {
 /// time passes; both queue messages. Whatever comes out of the target was sent by the peer, in
 /// order, and after the end there is silence.
 fn run(data: &[u8], initiator: bool) {
-    static ROUTERS: OnceLock<[Router; 2]> = OnceLock::new();
-    let [a, b] = ROUTERS.get_or_init(|| [Router::new(1), Router::new(2)]);
+    let [a, b] = routers();
     let mut input = Input::new(data);
     let mode = input.u8();
     let mut rng = Rng::new(&Seed::from_number(u64::from(mode >> 1)));

@@ -22,11 +22,14 @@ const DAMAGED: usize = 3000;
 /// Targets with key exchanges inside get a tenth of both.
 const SLOW: &[&str] = &[
     "garlic_router",
+    "netdb_ops",
     "ntcp2_initiator",
+    "ntcp2_peer",
     "ntcp2_responder",
     "ratchet_ops",
     "signature",
     "streaming_ops",
+    "tunnel_endpoint_ops",
     "tunnel_ops",
 ];
 

@@ -557,8 +557,11 @@ impl NetDb {
             StoreEntry::RouterInfo(info) => {
                 let traits = traits::Traits::of(info, self.config.allow_local);
                 let state = self.contexts.get_mut(&ctx).ok_or(StoreError::Unwanted)?;
-                state.insert_router(now, info.clone(), &traits);
-                Stored::New
+                let stored = compare_router(state.router(&info.hash()), info, unix)?;
+                if stored != Stored::Known {
+                    state.insert_router(now, info.clone(), &traits);
+                }
+                stored
             }
             StoreEntry::LeaseSet(set) => {
                 let key = set.key();

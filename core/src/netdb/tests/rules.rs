@@ -84,6 +84,23 @@ fn the_expensive_check_can_run_elsewhere() {
 }
 
 #[test]
+fn a_router_of_one_destination_is_not_replaced_by_an_older_version_either() {
+    let mut db = netdb();
+    let floodfill = Maker::floodfill(2).build();
+    assert_eq!(db.handle_peer_info(at(0), UNIX, floodfill), Ok(Stored::New));
+    let old = Maker::new(1).build();
+    let new = Maker::new(1).published(UNIX + Duration::from_secs(1)).build();
+    db.lookup(at(0), UNIX, CLIENT, new.hash(), LookupKind::RouterInfo);
+    // Two answers are checked at the same time.
+    let admit =
+        |db: &mut NetDb, info| db.admit(at(0), UNIX, CLIENT, None, store(info)).unwrap().unwrap();
+    let (first, second) = (admit(&mut db, &old), admit(&mut db, &new));
+    assert_eq!(db.handle_checked(at(0), UNIX, second.verify()), Ok(Stored::New));
+    assert_eq!(db.handle_checked(at(0), UNIX, first.verify()), Err(StoreError::Older));
+    assert_eq!(db.contexts[&CLIENT].router(&new.hash()), Some(&new));
+}
+
+#[test]
 fn destinations_share_nothing() {
     let mut db = netdb();
     for ctx in [CLIENT, Context(2)] {

@@ -1,0 +1,4 @@
+//! libFuzzer on `tunnel_endpoint_ops`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ramson_fuzz::tunnel_endpoint_ops(data));
