@@ -3,6 +3,7 @@
 use super::pipe::EndId;
 use super::{Happening, NodeId, World};
 use ramson_core::rng::Rng;
+use ramson_core::time::Instant;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ const SEGMENT: usize = 1440;
 /// The least time after which TCP sends a segment again that nobody acknowledged, and the most.
 const MIN_RETRY: Duration = Duration::from_millis(200);
 const MAX_RETRY: Duration = Duration::from_secs(60);
-/// What a connection may have under way at first, when segments are lost.
+/// What a connection has under way at first.
 const FIRST_WINDOW: usize = 10 * SEGMENT;
 /// How often a kernel asks for a connection.
 const MAX_SYNS: u32 = 5;
@@ -86,13 +87,14 @@ fn one_of(rng: &mut Rng, share: f64) -> bool {
 /// under way.
 pub(super) struct Congestion {
     losing: bool,
+    reduced: Instant,
     window: usize,
     threshold: usize,
 }
 
 impl Default for Congestion {
     fn default() -> Self {
-        Self { losing: false, window: usize::MAX, threshold: usize::MAX }
+        Self { losing: false, reduced: Instant::ZERO, window: usize::MAX, threshold: usize::MAX }
     }
 }
 
@@ -122,9 +124,16 @@ impl Congestion {
         self.losing
     }
 
-    fn lost(&mut self) {
-        let window = self.window.min(1 << 20);
-        self.window = (window / 10 * 7).max(2 * SEGMENT);
+    /// Once in a round trip, however many are lost in it.
+    fn lost(&mut self, now: Instant, round_trip: Duration) {
+        if now.saturating_since(self.reduced) < round_trip && self.window != usize::MAX {
+            return;
+        }
+        self.reduced = now;
+        if self.window == usize::MAX {
+            self.window = FIRST_WINDOW * 10;
+        }
+        self.window = (self.window / 10 * 7).max(2 * SEGMENT);
         self.threshold = self.window;
     }
 }
@@ -207,15 +216,14 @@ impl World {
             // sent again after two round trips without a word.
             let mut retry =
                 if segments.peek().is_some() || busy { round_trip } else { round_trip * 2 };
-            while end.congestion.loses(rng, &weather) {
-                if wait.is_zero() {
-                    if end.congestion.window() == usize::MAX {
-                        end.congestion.window = FIRST_WINDOW;
-                    }
-                    end.congestion.lost();
-                }
+            if end.congestion.loses(rng, &weather) {
+                end.congestion.lost(now, round_trip);
                 wait += retry;
-                retry = (retry * 2).clamp(MIN_RETRY, MAX_RETRY);
+                // The burst is over by the time it is sent again.
+                while one_of(rng, weather.loss) {
+                    retry = (retry * 2).clamp(MIN_RETRY, MAX_RETRY);
+                    wait += retry;
+                }
             }
             if one_of(rng, weather.late) {
                 wait += Duration::from_micros(rng.below(weather.late_by.as_micros() as u64 + 1));
