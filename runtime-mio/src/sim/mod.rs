@@ -5,7 +5,7 @@ mod options;
 pub(crate) use options::{ABOUT, Options};
 
 use options::Verb;
-use ramson_world::sim::{self, Outcome, Sample, Scenario, Span};
+use ramson_world::sim::{self, Outcome, Sample, Scenario, Span, swarm};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -13,6 +13,9 @@ use std::io::{IsTerminal, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+/// The scenario that is another one for each seed.
+const SWARM: &str = "swarm";
 
 /// What keeps it from a result.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<String, SimError> {
     if options.list {
         return Ok(list());
     }
-    let mut scenario = load(&options.scenario)?;
+    let mut scenario = load(&options.scenario, options.seed)?;
     scenario.network.routers = options.routers.unwrap_or(scenario.network.routers);
     scenario.duration = options.duration.unwrap_or(scenario.duration);
     scenario.check().map_err(SimError::Scenario)?;
@@ -80,6 +83,9 @@ pub(crate) fn run(options: &Options) -> Result<String, SimError> {
         return Ok(text);
     }
     print(&text);
+    if options.scenario == SWARM {
+        minimise(options, scenario);
+    }
     let missed: Vec<&str> =
         outcome.checked.iter().filter(|c| !c.met).map(|c| c.what.as_str()).collect();
     Err(SimError::Missed(missed.join("; ")))
@@ -99,6 +105,9 @@ fn simulate(options: &Options, scenario: &Scenario) -> Result<(Outcome, Value), 
     let outcome = match result {
         Ok(outcome) => outcome.map_err(SimError::Scenario)?,
         Err(panic) => {
+            if options.scenario == SWARM {
+                minimise(options, scenario.clone());
+            }
             let panic = panic
                 .downcast_ref::<String>()
                 .cloned()
@@ -118,6 +127,18 @@ fn simulate(options: &Options, scenario: &Scenario) -> Result<(Outcome, Value), 
         "resident_mib": outcome.resident >> 20,
     });
     Ok((outcome, machine))
+}
+
+/// Says which of the faults it takes.
+fn minimise(options: &Options, scenario: Scenario) {
+    let mut breaks = |less: &Scenario| {
+        let run = || sim::run(less, options.seed, &mut |_| 0);
+        // A router that breaks a promise breaks the run too.
+        !matches!(catch_unwind(AssertUnwindSafe(run)), Ok(Ok(outcome)) if outcome.is_met())
+    };
+    let _ = writeln!(std::io::stderr(), "it has {}", swarm::describe(&scenario));
+    let least = swarm::minimise(scenario, &mut breaks);
+    let _ = writeln!(std::io::stderr(), "it takes {}", swarm::describe(&least));
 }
 
 fn again(options: &Options, scenario: &Scenario) -> String {
@@ -172,19 +193,26 @@ fn sweep(options: &Options, first: u64, last: u64) -> Result<String, SimError> {
             }
         }
     }
-    let text = match sim::merge(&documents) {
-        Ok(merged) if options.json => line(&merged),
-        Ok(merged) => sim::merged_table(&merged),
-        Err(_) => String::new(),
-    };
-    if broken.is_empty() {
-        return Ok(text);
+    match sim::merge(&documents) {
+        Ok(merged) => {
+            print(&if options.json { line(&merged) } else { sim::merged_table(&merged) });
+            let missed = |e: &Value| e.get("missed_by_seeds").cloned().unwrap_or_default();
+            for expect in merged.get("expect").and_then(Value::as_array).into_iter().flatten() {
+                if missed(expect).as_array().is_some_and(|seeds| !seeds.is_empty()) {
+                    let what = expect.get("what").and_then(Value::as_str).unwrap_or("");
+                    broken.push(format!("{what}, seeds {}", missed(expect)));
+                }
+            }
+        }
+        Err(e) => broken.push(e),
     }
-    print(&text);
-    Err(SimError::Missed(broken.join("\n")))
+    if broken.is_empty() { Ok(String::new()) } else { Err(SimError::Missed(broken.join("\n"))) }
 }
 
-fn load(name: &str) -> Result<Scenario, SimError> {
+fn load(name: &str, seed: u64) -> Result<Scenario, SimError> {
+    if name == SWARM {
+        return Ok(swarm::plan(seed));
+    }
     if let Some(scenario) = sim::by_name(name) {
         return scenario.map_err(|e| SimError::Document(name.to_owned(), e));
     }
@@ -217,6 +245,8 @@ fn list() -> String {
         };
         let _ = writeln!(text, "{name:<20} {about}");
     }
+    let _ =
+        writeln!(text, "{SWARM:<20} A small network and a few faults, other ones for each seed");
     text.push_str("\nadversaries that a scenario can name:\n");
     for (name, about) in sim::adversary::KINDS {
         let _ = writeln!(text, "{name:<20} {about}");

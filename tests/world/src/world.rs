@@ -57,6 +57,7 @@ pub struct World {
     nodes: Vec<Node>,
     addresses: BTreeMap<SocketAddr, NodeId>,
     weather: Weather,
+    loses_wakes: bool,
     /// Milliseconds that wall clocks are ahead of [`EPOCH`].
     ahead: i64,
     ends: BTreeMap<EndId, End>,
@@ -131,6 +132,7 @@ impl World {
             nodes: Vec::new(),
             addresses: BTreeMap::new(),
             weather: Weather::FAIR,
+            loses_wakes: false,
             ahead: 0,
             ends: BTreeMap::new(),
             homes: BTreeMap::new(),
@@ -148,6 +150,12 @@ impl World {
     pub const fn set_time_of_day(&mut self, seconds: u64) {
         let midnight = EPOCH.as_millis() / 86_400_000 * 86_400_000;
         self.ahead = (midnight + seconds * 1000) as i64 - EPOCH.as_millis() as i64;
+    }
+
+    /// Plants a bug, to see whether tests find it: timers that are due while a process stands still
+    /// never come.
+    pub const fn lose_wakes(&mut self) {
+        self.loses_wakes = true;
     }
 
     /// The address that the next node will have; each is in a /16 of its own.
@@ -508,6 +516,9 @@ impl World {
         if let Some(node) = self.told_node(&what) {
             let until = self.nodes[node.0].frozen_until;
             if until > self.now {
+                if self.loses_wakes && matches!(what, Happening::Wake(_)) {
+                    return;
+                }
                 // In the order in which they came: later numbers, the same instant.
                 self.push(until, what);
                 return;

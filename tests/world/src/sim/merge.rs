@@ -10,7 +10,7 @@ pub fn merge(runs: &[Value]) -> Result<Value, String> {
     let field = |run: &Value, name: &str| run.get(name).cloned().unwrap_or_default();
     let mut seeds = Vec::new();
     for run in runs {
-        for name in ["version", "about", "routers", "duration_s"] {
+        for name in ["version", "about", "duration_s"] {
             if run.get(name).is_none() || run.get(name) != first.get(name) {
                 return Err(format!("they differ in {name:?}, or one does not say it"));
             }
@@ -45,7 +45,7 @@ pub fn merge(runs: &[Value]) -> Result<Value, String> {
     Ok(json!({
         "version": field(first, "version"),
         "about": field(first, "about"),
-        "routers": field(first, "routers"),
+        "routers": spread(numbers("/routers")),
         "duration_s": field(first, "duration_s"),
         "runs": runs.len(),
         "seeds": seeds,
@@ -81,7 +81,7 @@ pub fn merged_table(merged: &Value) -> String {
     let _ = writeln!(text, "scenario       {about}");
     let _ = writeln!(
         text,
-        "runs           {} of {} routers, {} s each",
+        "runs           {} of {} routers (least, median, most), {} s each",
         get("/runs"),
         get("/routers"),
         get("/duration_s")

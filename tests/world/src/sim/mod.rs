@@ -7,6 +7,7 @@ mod report;
 mod run;
 pub mod scenario;
 mod series;
+pub mod swarm;
 mod text;
 
 pub use merge::{merge, merged_table};

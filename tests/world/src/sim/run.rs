@@ -95,6 +95,9 @@ impl<'a> Run<'a> {
             adversaries.push(adversary::by_name(plan, &seed)?);
         }
         let mut world = World::new(seed);
+        if scenario.planted_bug {
+            world.lose_wakes();
+        }
         let net = &scenario.network;
         if let Some(TimeOfDay(seconds)) = net.clock {
             world.set_time_of_day(seconds);

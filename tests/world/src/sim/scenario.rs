@@ -103,6 +103,9 @@ pub struct Scenario {
     /// What must come of it.
     #[serde(default, rename = "expect")]
     pub expects: Vec<Expect>,
+    /// For tests of the simulator: it has a bug, see [`crate::World::lose_wakes`].
+    #[serde(skip)]
+    pub planted_bug: bool,
 }
 
 /// Who is there.
@@ -310,9 +313,6 @@ pub struct Adversary {
     /// How often they do it, 0 to 1, where they do it to what passes by.
     #[serde(default = "Adversary::always")]
     pub chance: f64,
-    /// How often a second, where they begin it themselves.
-    #[serde(default)]
-    pub rate: f64,
     /// By how much, where it is about time.
     #[serde(default)]
     pub delay: Span,
