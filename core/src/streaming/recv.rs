@@ -256,7 +256,7 @@ mod tests {
                     Accepted::Duplicate
                 } else if sequence >= next + MAX_AHEAD || held + len > limit {
                     Accepted::Refused
-                } else if taken.contains_key(&sequence) {
+                } else if taken.keys().any(|taken| *taken == sequence) {
                     Accepted::Duplicate
                 } else {
                     taken.insert(sequence, payload.clone());
