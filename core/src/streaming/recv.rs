@@ -162,6 +162,7 @@ impl Receiver {
 mod tests {
     use super::*;
     use crate::rng::{Rng, Seed};
+    use alloc::collections::BTreeMap;
     use alloc::vec::Vec;
 
     fn all(receiver: &mut Receiver) -> Vec<u8> {
@@ -232,6 +233,71 @@ mod tests {
         assert_eq!(receiver.bytes(), HARD_LIMIT);
         all(&mut receiver);
         assert_eq!(receiver.accept(1, b"x", false, HARD_LIMIT), Accepted::InOrder(2));
+    }
+
+    #[test]
+    fn any_packets_are_taken_and_acknowledged_as_a_plain_map_says() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(&Seed::from_number(seed));
+            let (spread, limit) = (1 + rng.index(400) as u32, 2_000 + rng.index(60_000));
+            let mut receiver = Receiver::default();
+            // What was taken; how many are in order; whether these end the stream.
+            let mut taken: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+            let (mut next, mut end, mut got, mut want) = (0, None, Vec::new(), Vec::new());
+            let mut closes: Vec<u32> = Vec::new();
+            for _ in 0..600 {
+                let sequence = (next + rng.index(spread as usize) as u32).saturating_sub(3);
+                let (len, close) = (rng.index(300), rng.below(2_000) == 0);
+                let payload = alloc::vec![sequence as u8 ^ len as u8; len];
+                let ahead: usize = taken.range(next..).map(|(_, p)| p.len()).sum();
+                let held = want.len() - got.len() + ahead;
+                assert_eq!(receiver.bytes(), held, "seed {seed}");
+                let expected = if sequence < next || end.is_some() {
+                    Accepted::Duplicate
+                } else if sequence >= next + MAX_AHEAD || held + len > limit {
+                    Accepted::Refused
+                } else if taken.keys().any(|taken| *taken == sequence) {
+                    Accepted::Duplicate
+                } else {
+                    taken.insert(sequence, payload.clone());
+                    closes.extend(close.then_some(sequence));
+                    let first = next;
+                    while let Some(bytes) = taken.get(&next).filter(|_| end.is_none()) {
+                        want.extend_from_slice(bytes);
+                        end = closes.contains(&next).then_some(next);
+                        next += 1;
+                    }
+                    // What claims to come after the end is forgotten, and counts as taken.
+                    let mut count = next - first;
+                    if end.is_some() {
+                        count +=
+                            taken.range(next..).zip(next..).take_while(|(t, n)| t.0 == n).count()
+                                as u32;
+                    }
+                    if next > first { Accepted::InOrder(count) } else { Accepted::Early }
+                };
+                let accepted = receiver.accept(sequence, &payload, close, limit);
+                assert_eq!(accepted, expected, "seed {seed}");
+                receiver.read(rng.index(400), &mut got);
+                assert!(want.starts_with(&got));
+                assert_eq!(
+                    (receiver.readable(), receiver.is_closed()),
+                    (want.len() - got.len(), end.is_some())
+                );
+                if end.is_some() {
+                    break;
+                }
+                let highest = taken.keys().next_back().copied();
+                let missing = (next..highest.unwrap_or(0)).filter(|n| !taken.contains_key(n));
+                let missing: Vec<u32> = missing.take(ACK_NACKS + 1).collect();
+                let acked = receiver.ack().map(|(through, nacks)| (through, nacks.to_vec()));
+                let expected = match missing.split_at_checked(ACK_NACKS) {
+                    Some((nacks, [over, ..])) => Some((over - 1, nacks.to_vec())),
+                    _ => highest.map(|highest| (highest, missing.clone())),
+                };
+                assert_eq!(acked, expected, "seed {seed}");
+            }
+        }
     }
 
     #[test]

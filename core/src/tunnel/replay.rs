@@ -143,6 +143,7 @@ fn empty_places(block: &Block) -> usize {
 mod tests {
     use super::*;
     use crate::rng::Seed;
+    use alloc::collections::BTreeMap;
     use alloc::vec::Vec;
 
     fn cell(n: u64) -> Vec<u8> {
@@ -209,6 +210,31 @@ mod tests {
         assert!(!filter.is_new(at(700), &cell(3)), "one generation back");
         assert!(filter.is_new(at(700), &cell(2)));
         assert!(filter.is_new(at(1400), &cell(1)));
+    }
+
+    #[test]
+    fn at_any_pace_it_knows_what_came_lately() {
+        for seed in 0..20 {
+            let mut rng = Rng::new(&Seed::from_number(seed));
+            let mut filter = filter();
+            let mut seen: BTreeMap<u64, Instant> = BTreeMap::new();
+            let mut now = Instant::ZERO;
+            for _ in 0..300 {
+                let n = rng.below(40);
+                let is_new = filter.is_new(now, &cell(n));
+                match seen.get(&n) {
+                    None => assert!(is_new, "seed {seed}: a false alarm"),
+                    Some(at) if now.saturating_since(*at) <= MAX_AGE => {
+                        assert!(!is_new, "seed {seed}: a repetition");
+                    }
+                    Some(_) => {}
+                }
+                if is_new {
+                    seen.insert(n, now);
+                }
+                now = now + Duration::from_millis(rng.below(60_000));
+            }
+        }
     }
 
     #[test]
