@@ -287,6 +287,8 @@ pub struct DirectionReport {
     pub refused: u64,
     /// Builds without an answer.
     pub timed_out: u64,
+    /// Builds for which there were no hops.
+    pub no_path: u64,
     /// Tunnels given up because tests failed.
     pub failed: u64,
 }
@@ -306,7 +308,7 @@ pub struct TransitReport {
     pub bytes: u64,
 }
 
-/// Bytes of the bodies of I2NP messages that went to other routers.
+/// Bytes of the bodies of I2NP messages that were queued for other routers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessagesReport {
     /// Through tunnels, ours and others'.
@@ -431,6 +433,7 @@ impl DirectionReport {
             j.key("built").number(self.built);
             j.key("refused").number(self.refused);
             j.key("timed_out").number(self.timed_out);
+            j.key("no_path").number(self.no_path);
             j.key("failed").number(self.failed);
             j.key("success").ratio(self.built, ended);
         });

@@ -542,8 +542,30 @@ impl NetDb {
             self.settle_refused(now, unix, ctx, from, &entry, StoreError::BadSignature);
             return Err(StoreError::BadSignature);
         }
+        match self.keep_checked(now, unix, ctx, from, &entry) {
+            Ok(stored) => {
+                self.settle(now, unix, ctx, from, &entry);
+                Ok(stored)
+            }
+            // It is an answer all the same.
+            Err(error) => {
+                self.settle_refused(now, unix, ctx, from, &entry, error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Compares what is known to be genuine once more, and keeps it.
+    fn keep_checked(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        ctx: Context,
+        from: Option<Hash>,
+        entry: &StoreEntry,
+    ) -> Result<Stored, StoreError> {
         // Others may have been faster while the signature was being checked.
-        let stored = match &entry {
+        Ok(match entry {
             StoreEntry::RouterInfo(info) if ctx == Context::ROUTER => {
                 let itself = from == Some(info.hash());
                 let source = if itself { Source::Itself } else { Source::Others };
@@ -576,9 +598,7 @@ impl NetDb {
                 }
                 stored
             }
-        };
-        self.settle(now, unix, ctx, from, &entry);
-        Ok(stored)
+        })
     }
 
     /// A peer sent its own RouterInfo over its session, in the handshake or later. The caller has

@@ -93,6 +93,7 @@ impl Router {
                         built: stats.built,
                         refused: stats.rejected,
                         timed_out: stats.timed_out,
+                        no_path: stats.no_path,
                         failed: stats.failed,
                     })
                 };

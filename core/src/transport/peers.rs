@@ -497,9 +497,11 @@ impl Peers {
         let Some(conn) = self.by_peer.get(to).copied() else { return Err(message) };
         let Some(link) = self.links.get_mut(&conn) else { return Err(message) };
         link.used = now;
-        self.bytes.messages.add(&message);
-        if let Err(full) = link.session.queue(now, message, priority) {
-            log::trace!("not queued to {to:?}: {full}");
+        let mut messages = self.bytes.messages;
+        messages.add(&message);
+        match link.session.queue(now, message, priority) {
+            Ok(()) => self.bytes.messages = messages,
+            Err(full) => log::trace!("not queued to {to:?}: {full}"),
         }
         self.update(conn);
         Ok(())

@@ -15,11 +15,12 @@
 //! A router has no snapshot from which a replay could begin, so a recording without its first input is
 //! of no use, and a ring that overwrites the oldest inputs would be none. Two bounds follow from that:
 //!
-//! - The recording of a run ends, with a warning, when it reaches the limit. Nothing of it is given
+//! - The recording of a run ends, with a warning, when it has half of the limit. Nothing of it is given
 //!   up: it plays from the start to there. The router is not concerned.
 //! - The ring is one of runs: each start begins a file of its own, and while that grows the oldest
-//!   files are removed, so that all together never have more than the limit. A router that crashed is
-//!   started again by whoever watches over it, and the recording of the crash is still there.
+//!   files are removed, so that all together never have more than the limit. The half keeps room for the
+//!   run before: a router that crashed is started again by whoever watches over it, and the recording of
+//!   the crash is still there, however long it runs then.
 //!
 //! A disk that is full, or too slow for longer than 16 MiB of memory can bridge, ends a recording too.
 //!

@@ -61,8 +61,10 @@ impl Recorder {
     pub(super) fn start(data: &Path, limit: u64, start: &Start<'_>) -> io::Result<Self> {
         // Before older recordings make room for it.
         let len = Writer::start_len(start) + RESERVE;
-        if len > limit {
-            let problem = format!("its start alone has {len} bytes, the limit is {limit}");
+        if len > limit / 2 {
+            let problem = format!(
+                "its start alone has {len} bytes, which is more than half of the limit, {limit}"
+            );
             return Err(io::Error::other(problem));
         }
         let (file, path, older) = folder::create(data)?;

@@ -64,9 +64,9 @@ impl Writer {
         self.len
     }
 
-    /// Bytes of all recordings.
+    /// Bytes that this one may have; the other half is for those before.
     pub(super) const fn limit(&self) -> u64 {
-        self.limit
+        self.limit / 2
     }
 
     /// Appends items as a block; there must be some.

@@ -188,8 +188,10 @@ fn sweep(options: &Options, first: u64, last: u64) -> Result<String, SimError> {
             Ok(document) => documents.push(document),
             Err(_) => {
                 let why = String::from_utf8_lossy(&output.stderr);
-                let why = why.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no word");
-                broken.push(format!("seed {seed}: {why}"));
+                // The last words are about how to see it again; before them stands what it was.
+                let why: Vec<&str> = why.lines().filter(|l| !l.trim().is_empty()).collect();
+                let why = why.get(why.len().saturating_sub(6)..).unwrap_or_default();
+                broken.push(format!("seed {seed}:\n  {}", why.join("\n  ")));
             }
         }
     }

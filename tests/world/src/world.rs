@@ -40,6 +40,9 @@ pub struct NodeId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BrowserId(usize);
 
+/// Makes the conduct of a router, for each start anew.
+pub type MakeConduct = Box<dyn FnMut() -> Box<dyn Conduct>>;
+
 /// Wall time when virtual time is zero.
 pub const EPOCH: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -111,6 +114,8 @@ enum Happening {
     /// A link that was down is tried again.
     Retry(EndId),
     Trickle(EndId),
+    /// A process that stands still may go on.
+    Thaw(NodeId),
 }
 
 struct Scheduled {
@@ -229,7 +234,11 @@ impl World {
         let mut stored = node.disk.stored();
         stored.router_infos.extend(node.known.iter().cloned());
         let router = Router::new(node.config.clone(), stored, seed, now, unix);
-        node.router = Some(Box::new(router.expect("the router starts")));
+        let mut router = Box::new(router.expect("the router starts"));
+        if let Some(conduct) = &mut node.conduct {
+            router.set_conduct(conduct());
+        }
+        node.router = Some(router);
         node.dark = false;
         node.incarnation += 1;
         let incarnation = node.incarnation;
@@ -296,12 +305,14 @@ impl World {
         self.nodes[id.0].incarnation
     }
 
-    /// Lets the router of a node behave otherwise than it should, from now on and until it is started
-    /// again.
-    pub fn set_conduct(&mut self, id: NodeId, conduct: Box<dyn Conduct>) {
-        if let Some(router) = &mut self.nodes[id.0].router {
-            router.set_conduct(conduct);
+    /// Lets the router of a node behave otherwise than it should, from now on, and however often it is
+    /// started again.
+    pub fn set_conduct(&mut self, id: NodeId, mut conduct: MakeConduct) {
+        let node = &mut self.nodes[id.0];
+        if let Some(router) = &mut node.router {
+            router.set_conduct(conduct());
         }
+        node.conduct = Some(conduct);
     }
 
     /// Gives a node these RouterInfos with its next start.
@@ -460,6 +471,12 @@ impl World {
         self.browsers[browser.0].ended
     }
 
+    /// What came of the body of an answer that is not whole yet.
+    #[must_use]
+    pub fn part_of_body(&self, browser: BrowserId) -> Option<Vec<u8>> {
+        http::part(&self.browsers[browser.0].got)
+    }
+
     /// Drops what a browser got; nobody asks for it any more.
     pub fn forget_browser(&mut self, browser: BrowserId) {
         let browser = &mut self.browsers[browser.0];
@@ -508,19 +525,17 @@ impl World {
             | Happening::Retry(end) => {
                 self.ends.get(end).filter(|end| end.is_machines()).map(End::node)
             }
-            Happening::Trickle(_) => None,
+            Happening::Trickle(_) | Happening::Thaw(_) => None,
         }
     }
 
     fn handle(&mut self, what: Happening) {
         if let Some(node) = self.told_node(&what) {
-            let until = self.nodes[node.0].frozen_until;
-            if until > self.now {
-                if self.loses_wakes && matches!(what, Happening::Wake(_)) {
-                    return;
+            let lost = self.loses_wakes && matches!(what, Happening::Wake(_));
+            if let Some(frozen) = &mut self.nodes[node.0].frozen {
+                if !lost {
+                    frozen.kept.push_back(what);
                 }
-                // In the order in which they came: later numbers, the same instant.
-                self.push(until, what);
                 return;
             }
         }
@@ -556,6 +571,7 @@ impl World {
             }
             Happening::Retry(end) => self.handle_retry(end),
             Happening::Trickle(end) => self.handle_trickle(end),
+            Happening::Thaw(node) => self.handle_thaw(node),
             Happening::Reset(end) => self.handle_reset(end),
             Happening::Readable(end) => self.handle_readable(end),
             Happening::Writable(end) => self.handle_writable(end),

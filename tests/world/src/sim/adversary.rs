@@ -82,8 +82,11 @@ struct PassingConduct {
 impl Adversary for Passing {
     fn begin(&mut self, world: &mut World, nodes: &[NodeId]) {
         for id in nodes {
-            let (rng, chance, what) = (self.rng.fork("node"), self.chance, self.what);
-            world.set_conduct(*id, Box::new(PassingConduct { rng, chance, what }));
+            let (mut rng, chance, what) = (self.rng.fork("node"), self.chance, self.what);
+            let make = move || -> Box<dyn Conduct> {
+                Box::new(PassingConduct { rng: rng.fork("start"), chance, what })
+            };
+            world.set_conduct(*id, Box::new(make));
         }
     }
 }
@@ -118,14 +121,13 @@ struct DelayConduct {
 impl Adversary for Delay {
     fn begin(&mut self, world: &mut World, nodes: &[NodeId]) {
         for id in nodes {
-            let conduct = DelayConduct {
-                rng: self.rng.fork("node"),
-                chance: self.chance,
-                delay: self.delay,
-                node: *id,
-                kept: self.kept.clone(),
+            let (mut rng, chance, delay) = (self.rng.fork("node"), self.chance, self.delay);
+            let (node, kept) = (*id, self.kept.clone());
+            let make = move || -> Box<dyn Conduct> {
+                let (rng, kept) = (rng.fork("start"), kept.clone());
+                Box::new(DelayConduct { rng, chance, delay, node, kept })
             };
-            world.set_conduct(*id, Box::new(conduct));
+            world.set_conduct(*id, Box::new(make));
         }
     }
 
@@ -165,7 +167,7 @@ struct Deaf;
 impl Adversary for Deaf {
     fn begin(&mut self, world: &mut World, nodes: &[NodeId]) {
         for id in nodes {
-            world.set_conduct(*id, Box::new(Self));
+            world.set_conduct(*id, Box::new(|| Box::new(Self)));
         }
     }
 }

@@ -4,6 +4,7 @@ use super::scenario::{Expect, Scenario, Span};
 use super::series::{Fetch, Series, percentile, round};
 use crate::world::World;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One thing that was asked for.
@@ -17,6 +18,16 @@ pub struct Checked {
     pub percent: Option<f64>,
     /// Whether it is enough.
     pub met: bool,
+}
+
+/// Who was met by what.
+pub(super) struct Met {
+    /// Whether both ends of each pair are up in the end.
+    pub(super) lived: Vec<bool>,
+    /// How many routers each fault met.
+    pub(super) struck: Vec<usize>,
+    /// How many each adversary has.
+    pub(super) turned: Vec<usize>,
 }
 
 /// What came of a run. The same seed gives the same, on every machine.
@@ -37,11 +48,12 @@ impl Outcome {
         seed: u64,
         world: &World,
         series: Series,
-        lived: &[bool],
+        met: &Met,
     ) -> Self {
         let end = scenario.duration.0;
-        let checked: Vec<Checked> =
-            scenario.expects.iter().map(|e| check(e, &series, lived, end)).collect();
+        let mut checked: Vec<Checked> =
+            scenario.expects.iter().map(|e| check(e, scenario, &series, &met.lived)).collect();
+        checked.extend(met_somebody(scenario, met));
         let digest = world.digest();
         let pages: Vec<Fetch> = series.fetches.iter().filter(|f| !f.slow).copied().collect();
         let ok = pages.iter().filter(|f| f.ok).count();
@@ -74,6 +86,8 @@ impl Outcome {
             },
             "builds": { "ok": totals.built, "failed": totals.not_built },
             "lookups": { "ok": totals.found, "failed": totals.not_found },
+            "routers_struck": met.struck,
+            "routers_turned": met.turned,
             "expect": expects,
             "series": series.columns(),
         });
@@ -88,6 +102,26 @@ impl Outcome {
     }
 }
 
+/// What met nobody shows nothing.
+fn met_somebody(scenario: &Scenario, met: &Met) -> Option<Checked> {
+    let faults = scenario.faults.iter().map(|f| format!("{:?} at {}", f.kind, f.at));
+    let attackers = scenario.adversaries.iter().map(|a| format!("{} at {}", a.kind, a.at));
+    let nodes: Vec<(String, &usize)> =
+        faults.zip(&met.struck).chain(attackers.zip(&met.turned)).collect();
+    let idle = nodes.iter().filter(|(_, nodes)| **nodes == 0).map(|(what, _)| what.as_str());
+    let idle: Vec<&str> = idle.collect();
+    (!nodes.is_empty()).then(|| Checked {
+        what: "every fault and every attacker has somebody".to_owned(),
+        measured: if idle.is_empty() {
+            format!("{} routers", nodes.iter().map(|(_, nodes)| **nodes).sum::<usize>())
+        } else {
+            format!("nobody: {}", idle.join(", "))
+        },
+        percent: share(nodes.len() - idle.len(), nodes.len()).map(round),
+        met: idle.is_empty(),
+    })
+}
+
 fn share(good: usize, all: usize) -> Option<f64> {
     (all > 0).then(|| 100.0 * good as f64 / all as f64)
 }
@@ -100,7 +134,8 @@ fn judged(what: String, good: usize, all: usize, percent: f64, more: &str) -> Ch
     Checked { what, measured: text, percent: measured.map(round), met }
 }
 
-fn check(expect: &Expect, series: &Series, lived: &[bool], end: Duration) -> Checked {
+fn check(expect: &Expect, scenario: &Scenario, series: &Series, lived: &[bool]) -> Checked {
+    let end = scenario.duration.0;
     let between = |from: &Span, to: &Option<Span>| match to {
         Some(to) => format!("between {from} and {to}"),
         None if from.0.is_zero() => "in all".to_owned(),
@@ -108,14 +143,29 @@ fn check(expect: &Expect, series: &Series, lived: &[bool], end: Duration) -> Che
     };
     match expect {
         Expect::Fetches { from, to, percent } => {
-            let until = to.map_or(end, |to| to.0);
+            // Whoever asked later may not have lost patience yet.
+            let last = end.saturating_sub(scenario.traffic.patience.0);
+            let until = to.map_or(last, |to| to.0.min(last));
             let within = |f: &&Fetch| !f.slow && f.from >= from.0 && f.from <= until;
             // A page whose ends did not live cannot come.
             let judge = |f: &&Fetch| f.ok || f.ends_lived;
             let some: Vec<&Fetch> = series.fetches.iter().filter(within).filter(judge).collect();
+            let mut pairs: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+            for fetch in &some {
+                let (good, all) = pairs.entry(fetch.pair).or_default();
+                *good += usize::from(fetch.ok);
+                *all += 1;
+            }
             let good = some.iter().filter(|f| f.ok).count();
+            let shares = pairs.values().map(|(good, all)| 100.0 * *good as f64 / *all as f64);
+            let mean = shares.sum::<f64>() / pairs.len().max(1) as f64;
             let what = format!("{percent} % of the pages {}", between(from, to));
-            judged(what, good, some.len(), *percent, "")
+            let measured = (!pairs.is_empty()).then_some(mean);
+            let text = measured.map_or("nothing to measure".to_owned(), |mean| {
+                format!("{mean:.2} % ({good} of {}, {} readers)", some.len(), pairs.len())
+            });
+            let met = measured.is_some_and(|mean| mean >= *percent);
+            Checked { what, measured: text, percent: measured.map(round), met }
         }
         Expect::Streams { percent } => {
             let some: Vec<&Fetch> =

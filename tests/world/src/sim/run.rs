@@ -1,8 +1,8 @@
 //! One run of a scenario.
 
 use super::adversary::{self, Adversary};
-use super::outcome::Outcome;
-use super::scenario::{Fault, FaultKind, Group, Scenario, TimeOfDay};
+use super::outcome::{Met, Outcome};
+use super::scenario::{Effect, Fault, FaultKind, Group, Scenario, TimeOfDay};
 use super::series::{Fetch, Sample, Series};
 use crate::content::content;
 use crate::world::{BrowserId, NodeId, Weather, World};
@@ -75,6 +75,14 @@ pub(super) struct Run<'a> {
     lots: Rng,
     adversaries: Vec<Box<dyn Adversary>>,
     dishonest: BTreeSet<NodeId>,
+    /// Nobody reaches them, whatever goes wrong.
+    hidden: BTreeSet<NodeId>,
+    /// How many faults of one effect hold a node.
+    holds: BTreeMap<(Effect, NodeId), u32>,
+    /// How many nodes each fault met.
+    struck: Vec<usize>,
+    /// How many each adversary has.
+    turned: Vec<usize>,
     series: Series,
     progress: &'a mut dyn FnMut(&Sample) -> u64,
 }
@@ -109,6 +117,7 @@ impl<'a> Run<'a> {
         (tunnels.length, tunnels.quantity) = (net.length, net.quantity);
         let mut groups: BTreeMap<&'static str, Vec<NodeId>> = BTreeMap::new();
         let (mut all, mut infos) = (Vec::new(), Vec::new());
+        let mut hidden_nodes = BTreeSet::new();
         for n in 0..net.routers {
             let mut config = Config::default();
             config.network.id = NET_ID;
@@ -135,13 +144,16 @@ impl<'a> Run<'a> {
                 }
                 _ => "others",
             };
-            let hidden =
-                group != "floodfills" && (lots.below(1_000_000) as f64) < net.firewalled * 1e6;
+            let hidden = matches!(group, "readers" | "others")
+                && (lots.below(1_000_000) as f64) < net.firewalled * 1e6;
             if hidden {
                 (config.ntcp2.host, config.ntcp2.publish) = (None, false);
             }
             let id = world.add_router(config);
             world.set_firewalled(id, hidden);
+            if hidden {
+                hidden_nodes.insert(id);
+            }
             groups.entry(group).or_default().push(id);
             all.push(id);
             // It has its keys now. It starts when all have.
@@ -161,6 +173,10 @@ impl<'a> Run<'a> {
             lots,
             adversaries,
             dishonest: BTreeSet::new(),
+            hidden: hidden_nodes,
+            holds: BTreeMap::new(),
+            struck: vec![0; scenario.faults.len()],
+            turned: vec![0; scenario.adversaries.len()],
             series: Series::default(),
             progress,
         };
@@ -266,12 +282,9 @@ impl<'a> Run<'a> {
         }
         self.world.run_for(end.saturating_sub(self.world.elapsed()));
         self.sample();
-        for n in 0..self.pairs.len() {
-            // What is still under way is not judged.
-            (self.pairs[n].page, self.pairs[n].stream) = (None, None);
-        }
         let lived: Vec<bool> = self.pairs.iter().map(|p| self.is_up(p)).collect();
-        Outcome::new(self.scenario, self.seed, &self.world, self.series, &lived)
+        let met = Met { lived, struck: self.struck, turned: self.turned };
+        Outcome::new(self.scenario, self.seed, &self.world, self.series, &met)
     }
 
     fn is_up(&self, pair: &Pair) -> bool {
@@ -295,6 +308,7 @@ impl<'a> Run<'a> {
                 let plan = &self.scenario.adversaries[n];
                 let nodes = self.draw(plan.of, plan.share, plan.count);
                 self.dishonest.extend(&nodes);
+                self.turned[n] = nodes.len();
                 self.adversaries[n].begin(&mut self.world, &nodes);
                 self.push(now, Due::Act(n));
             }
@@ -360,6 +374,8 @@ impl<'a> Run<'a> {
         let (size, seconds) = (traffic.stream_size, traffic.stream_for.0.as_secs());
         let url = format!("{}/{size}/{seconds}", self.pairs[n].url);
         let running = self.request(n, &url, size, true);
+        let patience = traffic.stream_for.0 + traffic.patience.0;
+        self.push(running.from + patience, Due::GiveUp(running.browser));
         self.pairs[n].stream = Some(running);
     }
 
@@ -387,7 +403,7 @@ impl<'a> Run<'a> {
         let running = if slow { pair.stream.take() } else { pair.page.take() };
         let Some(Running { from, size, starts, .. }) = running else { return };
         let answer = self.world.take_answer(browser);
-        let part = self.world.received(browser);
+        let part = self.world.part_of_body(browser);
         self.world.close_browser(browser);
         self.world.forget_browser(browser);
         let pair = &self.pairs[n];
@@ -397,12 +413,15 @@ impl<'a> Run<'a> {
             // Whatever happens to the network: what comes is what was sent.
             assert!(answer.body == content(size), "{} wrong bytes for {size}", answer.body.len());
         }
+        if let Some(part) = &part {
+            assert!(content(size).starts_with(part), "{} bytes, and some are wrong", part.len());
+        }
         let fetch = Fetch {
             pair: n,
             from,
             to: self.world.elapsed(),
             ok,
-            bytes: answer.map_or(part, |a| a.body.len()),
+            bytes: answer.map_or(part.map_or(0, |p| p.len()), |a| a.body.len()),
             slow,
             ends_lived: ends == starts && self.is_up(pair),
         };
@@ -431,7 +450,11 @@ impl<'a> Run<'a> {
     fn draw(&mut self, group: Group, share: Option<f64>, count: Option<usize>) -> Vec<NodeId> {
         let mut left = self.group(group);
         left.retain(|id| !self.dishonest.contains(id));
-        let some = share.map_or(0, |share| (left.len() as f64 * share).round() as usize);
+        let some = share.map_or(0, |share| match (left.len() as f64 * share).round() as usize {
+            // A small share of few is one, not nobody.
+            0 if share > 0.0 => 1,
+            some => some,
+        });
         let some = count.unwrap_or(some).min(left.len());
         (0..some).map(|_| left.swap_remove(self.lots.below(left.len() as u64) as usize)).collect()
     }
@@ -460,12 +483,15 @@ impl<'a> Run<'a> {
     fn strike_one(&mut self, n: usize, id: NodeId) {
         let fault: &Fault = &self.scenario.faults[n];
         let world = &mut self.world;
+        *self.holds.entry((fault.kind.effect(), id)).or_default() += 1;
+        self.struck[n] += 1;
         match fault.kind {
-            FaultKind::Crash | FaultKind::PowerLoss if world.router(id).is_none() => return,
+            // It is down already; and stays down until both are over.
+            FaultKind::Crash | FaultKind::PowerLoss if world.router(id).is_none() => {}
             FaultKind::Crash => world.crash(id),
             FaultKind::PowerLoss => world.lose_power(id),
             FaultKind::Freeze => {
-                world.freeze(id, fault.lasts.map_or(Duration::from_secs(60), |l| l.0));
+                world.freeze(id, fault.lasts.map_or(self.scenario.duration.0, |l| l.0));
             }
             FaultKind::Partition => world.set_side(id, n as u32 + 1),
             FaultKind::LinkDown => world.set_link(id, false),
@@ -482,6 +508,13 @@ impl<'a> Run<'a> {
     fn heal(&mut self, n: usize, id: NodeId) {
         let fault: &Fault = &self.scenario.faults[n];
         let world = &mut self.world;
+        if let Some(held) = self.holds.get_mut(&(fault.kind.effect(), id)) {
+            *held -= 1;
+            // Steps of a clock add up; of all else another one holds still.
+            if *held > 0 && fault.kind != FaultKind::Clock {
+                return;
+            }
+        }
         match fault.kind {
             FaultKind::Crash | FaultKind::PowerLoss => {
                 if world.router(id).is_none() {
@@ -494,7 +527,7 @@ impl<'a> Run<'a> {
             FaultKind::Clock => world.step_clock(id, -fault.seconds),
             FaultKind::Drift => world.set_drift(id, 0),
             FaultKind::Weather => world.set_weather_of(id, Weather::FAIR),
-            FaultKind::Firewall => world.set_firewalled(id, false),
+            FaultKind::Firewall => world.set_firewalled(id, self.hidden.contains(&id)),
         }
     }
 }

@@ -128,7 +128,7 @@ pub struct Network {
     pub start: Span,
     /// The time of day at which the network begins, UTC, such as `23:50`.
     pub clock: Option<TimeOfDay>,
-    /// Share of those without a site that nobody reaches from outside.
+    /// Share of readers, and of those who only carry, that nobody reaches from outside.
     pub firewalled: f64,
 }
 
@@ -318,11 +318,41 @@ pub struct Adversary {
     pub delay: Span,
 }
 
+/// What a fault takes from a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effect {
+    Power,
+    Time,
+    Peers,
+    Link,
+    Clock,
+    Drift,
+    Weather,
+    Reach,
+}
+
+impl FaultKind {
+    pub(super) const fn effect(self) -> Effect {
+        match self {
+            Self::Crash | Self::PowerLoss => Effect::Power,
+            Self::Freeze => Effect::Time,
+            Self::Partition => Effect::Peers,
+            Self::LinkDown => Effect::Link,
+            Self::Clock => Effect::Clock,
+            Self::Drift => Effect::Drift,
+            Self::Weather => Effect::Weather,
+            Self::Firewall => Effect::Reach,
+        }
+    }
+}
+
 /// What must come of it.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "what", rename_all = "kebab-case")]
+#[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Expect {
-    /// Of the pages asked for between `from` and `to`, so many come.
+    /// Of the pages asked for between `from` and `to`, so many come: the mean of what each reader sees, so
+    /// that one who waits long counts as much as one who gets much. Pages asked for so late that nobody
+    /// has lost patience by the end are left out.
     Fetches {
         /// From when on.
         #[serde(default)]
@@ -403,11 +433,13 @@ impl Scenario {
                 return Err(format!("{name} is {share}: a share is from 0 to 1"));
             }
         }
-        if self.links.loss > 0.9 {
-            return Err("links.loss is above 0.9: nothing would ever arrive".to_owned());
+        for links in self.faults.iter().map(|f| &f.links).chain([&self.links]) {
+            if links.loss > 0.5 {
+                return Err("links.loss is above 0.5: hardly anything would arrive".to_owned());
+            }
         }
-        if !(5..=20_000).contains(&net.routers) {
-            return Err(format!("network.routers is {}: from 5 to 20000", net.routers));
+        if !(5..=17_000).contains(&net.routers) {
+            return Err(format!("network.routers is {}: from 5 to 17000", net.routers));
         }
         if net.floodfills + 2.0 * net.sites > 1.0 {
             return Err(
@@ -419,20 +451,85 @@ impl Scenario {
         if !(1..=7).contains(&net.length) || !(1..=16).contains(&net.quantity) {
             return Err("network: length is from 1 to 7, quantity from 1 to 16".to_owned());
         }
-        if self.traffic.every.0.is_zero() || self.traffic.patience.0.is_zero() {
+        let traffic = &self.traffic;
+        if traffic.every.0.is_zero() || traffic.patience.0.is_zero() {
             return Err("traffic: every and patience are above 0".to_owned());
         }
-        for fault in &self.faults {
-            if fault.share.is_some() == fault.count.is_some() {
-                return Err(format!("fault {:?}: either share or count", fault.kind));
+        if traffic.size > 100 << 20 || traffic.stream_size > 100 << 20 {
+            return Err("traffic: size and stream_size are up to 100 MiB".to_owned());
+        }
+        if traffic.stream_for.0.as_secs() == 0 {
+            return Err("traffic.stream_for is a second or more".to_owned());
+        }
+        if net.known > 20_000 {
+            return Err("network.known is up to 20000".to_owned());
+        }
+        self.faults.iter().try_for_each(|fault| self.check_fault(fault))?;
+        for adversary in &self.adversaries {
+            let name = format!("adversary {}", adversary.kind);
+            if adversary.share.is_some() == adversary.count.is_some() {
+                return Err(format!("{name}: either share or count"));
+            }
+            if adversary.at >= self.duration {
+                return Err(format!("{name}: it begins after the end"));
             }
         }
-        for adversary in &self.adversaries {
-            if adversary.share.is_some() == adversary.count.is_some() {
-                return Err(format!("adversary {}: either share or count", adversary.kind));
+        self.expects.iter().try_for_each(|expect| self.check_expect(expect))
+    }
+
+    /// A fault that does nothing would let everything look well.
+    fn check_fault(&self, fault: &Fault) -> Result<(), String> {
+        let name = format!("fault {:?}", fault.kind);
+        if fault.share.is_some() == fault.count.is_some() {
+            return Err(format!("{name}: either share or count"));
+        }
+        if fault.at >= self.duration {
+            return Err(format!("{name}: it comes after the end"));
+        }
+        let needs = [
+            (FaultKind::Clock, fault.seconds != 0, "seconds"),
+            (FaultKind::Drift, fault.micros != 0, "micros"),
+            (FaultKind::Weather, !fault.links.is_fair(), "links"),
+        ];
+        for (kind, said, field) in needs {
+            if fault.kind == kind && !said {
+                return Err(format!("{name}: it needs {field}"));
             }
+            if fault.kind != kind && said {
+                return Err(format!("{name}: {field} is for another kind"));
+            }
+        }
+        // Ten years, and a clock that is twice as fast.
+        if fault.seconds.unsigned_abs() > 315_360_000 || fault.micros.unsigned_abs() > 1_000_000 {
+            return Err(format!("{name}: seconds or micros are out of all bounds"));
         }
         Ok(())
+    }
+
+    fn check_expect(&self, expect: &Expect) -> Result<(), String> {
+        let (percent, from, to) = match expect {
+            Expect::Fetches { from, to, percent }
+            | Expect::Builds { from, to, percent }
+            | Expect::Lookups { from, to, percent } => (*percent, *from, *to),
+            Expect::Recovered { after, percent, within } => {
+                (*percent, *after, Some(Span(after.0 + within.0)))
+            }
+            Expect::Streams { percent } => (*percent, Span::default(), None),
+        };
+        if !(percent > 0.0 && percent <= 100.0) {
+            return Err(format!("expect: percent is {percent}: above 0, and up to 100"));
+        }
+        let to = to.unwrap_or(self.duration);
+        if from >= to || to > self.duration {
+            return Err(format!("expect: nothing is between {from} and {to} of {}", self.duration));
+        }
+        Ok(())
+    }
+}
+
+impl Links {
+    fn is_fair(&self) -> bool {
+        Weather::from(*self) == Weather::FAIR
     }
 }
 

@@ -124,7 +124,7 @@ impl Series {
             };
             for direction in report.pools.iter().flat_map(|p| [&p.inbound, &p.outbound]) {
                 totals.built += direction.built;
-                totals.not_built += direction.refused + direction.timed_out;
+                totals.not_built += direction.refused + direction.timed_out + direction.no_path;
                 totals.failed_tunnels += direction.failed;
             }
             let started = world.incarnation(*id);

@@ -37,6 +37,7 @@ pub fn plan(seed: u64) -> Scenario {
     ];
     for _ in 0..=draw(4) {
         let kind = kinds.swap_remove(draw(kinds.len() as u64) as usize);
+        let only = |wanted: FaultKind| i64::from(kind == wanted);
         let at = FROM + draw(90);
         let of = [Group::All, Group::All, Group::Floodfills, Group::Others];
         faults.push(Fault {
@@ -47,16 +48,20 @@ pub fn plan(seed: u64) -> Scenario {
             share: Some((1 + draw(6)) as f64 / 10.0),
             count: None,
             within: Span::seconds(draw(2) * 20),
-            seconds: if draw(2) == 0 { 1 } else { -1 } * (1 + draw(7200) as i64),
-            micros: draw(2000) as i64 - 1000,
-            links: Links {
-                loss: draw(10) as f64 / 100.0,
-                burst: 1.0 + draw(4) as f64,
-                late: draw(30) as f64 / 100.0,
-                late_by: Span(Duration::from_millis(draw(500))),
-                corrupt: draw(3) as f64 / 1000.0,
-                rate: [0, 0, 200_000][draw(3) as usize],
-                delay: Span(Duration::from_millis(draw(200))),
+            seconds: only(FaultKind::Clock) * [1, -1][draw(2) as usize] * (1 + draw(7200) as i64),
+            micros: only(FaultKind::Drift) * (1 + draw(1000) as i64),
+            links: if kind == FaultKind::Weather {
+                Links {
+                    loss: draw(10) as f64 / 100.0,
+                    burst: 1.0 + draw(4) as f64,
+                    late: draw(30) as f64 / 100.0,
+                    late_by: Span(Duration::from_millis(draw(500))),
+                    corrupt: draw(3) as f64 / 1000.0,
+                    rate: [0, 0, 200_000][draw(3) as usize],
+                    delay: Span(Duration::from_millis(1 + draw(200))),
+                }
+            } else {
+                Links::default()
             },
         });
     }

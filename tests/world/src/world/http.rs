@@ -71,6 +71,14 @@ pub(super) fn answer(got: &[u8], ended: bool) -> Option<(Answer, usize)> {
     Some((Answer { status, head, body }, used))
 }
 
+/// What came of the body of an answer that is not whole, once its head is.
+pub(super) fn part(got: &[u8]) -> Option<Vec<u8>> {
+    let (head, from) = head(got)?;
+    // Pages of the proxy itself are not what was asked for.
+    let ok = head.split(' ').nth(1) == Some("200");
+    (ok && field(&head, "content-length").is_some()).then(|| got[from..].to_vec())
+}
+
 fn head(bytes: &[u8]) -> Option<(String, usize)> {
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     Some((String::from_utf8_lossy(&bytes[..end]).into_owned(), end))

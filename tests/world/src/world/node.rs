@@ -1,8 +1,9 @@
 //! One node of a world: a machine with an address, a disk and a clock.
 
+use super::MakeConduct;
 use super::disk::Disk;
 use super::pipe::EndId;
-use super::weather::Weather;
+use super::weather::{Frozen, Weather};
 use ramson_core::config::Config;
 use ramson_core::rng::Rng;
 use ramson_core::router::Router;
@@ -32,7 +33,8 @@ pub(super) struct Node {
     pub(super) side: u32,
     pub(super) link: bool,
     pub(super) firewalled: bool,
-    pub(super) frozen_until: Instant,
+    pub(super) frozen: Option<Frozen>,
+    pub(super) conduct: Option<MakeConduct>,
     /// When what it sent has left.
     pub(super) uplink_free: Instant,
     pub(super) disk: Disk,
@@ -75,7 +77,8 @@ impl Node {
             side: 0,
             link: true,
             firewalled: false,
-            frozen_until: Instant::ZERO,
+            frozen: None,
+            conduct: None,
             uplink_free: Instant::ZERO,
             disk: Disk::default(),
             known: Vec::new(),

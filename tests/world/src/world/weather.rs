@@ -138,6 +138,13 @@ impl Congestion {
     }
 }
 
+/// A process that stands still: until when, and what its kernel keeps for it.
+#[derive(Default)]
+pub(super) struct Frozen {
+    until: Instant,
+    pub(super) kept: VecDeque<Happening>,
+}
+
 /// What waits at a link that is down.
 pub(super) enum Stalled {
     Bytes { from: EndId, bytes: Vec<u8> },
@@ -178,8 +185,21 @@ impl World {
     }
 
     /// The process of a node stands still for `d`; its kernel keeps what comes. Its clocks run on.
-    pub fn freeze(&mut self, id: NodeId, d: std::time::Duration) {
-        self.nodes[id.0].frozen_until = self.now + d;
+    pub fn freeze(&mut self, id: NodeId, d: Duration) {
+        let until = self.now + d;
+        let frozen = self.nodes[id.0].frozen.get_or_insert_default();
+        frozen.until = frozen.until.max(until);
+        self.push(until, Happening::Thaw(id));
+    }
+
+    /// It goes on with what came meanwhile, in the order in which it came.
+    pub(super) fn handle_thaw(&mut self, id: NodeId) {
+        let now = self.now;
+        if let Some(frozen) = self.nodes[id.0].frozen.take_if(|f| f.until <= now) {
+            for what in frozen.kept {
+                self.handle(what);
+            }
+        }
     }
 
     /// Whether packets from one node reach the other.
@@ -191,11 +211,14 @@ impl World {
     /// How much later than usual a piece arrives, or is damaged. The end is that of its sender.
     pub(super) fn storm(&mut self, from: EndId, node: NodeId, piece: &mut [u8]) -> Duration {
         let weather = self.weather.and(self.nodes[node.0].weather);
+        let far = self.ends[&from].far().map(|far| self.homes[&far]);
+        // What the receiver can send is not a matter of this way.
+        let weather = far.map_or(weather, |far| {
+            weather.and(Weather { rate: None, ..self.nodes[far.0].weather })
+        });
         if weather == Weather::FAIR {
             return Duration::ZERO;
         }
-        let far = self.ends[&from].far().map(|far| self.homes[&far]);
-        let weather = far.map_or(weather, |far| weather.and(self.nodes[far.0].weather));
         let now = self.now;
         let mut late = weather.delay;
         if let Some(rate) = weather.rate {

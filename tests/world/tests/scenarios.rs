@@ -1,0 +1,138 @@
+//! The scenarios that come with the program, in small.
+
+use ramson_world::sim::{Outcome, SCENARIOS, Scenario, by_name, html, merge, run};
+
+fn scenario(name: &str) -> Scenario {
+    by_name(name).expect("it is there").expect("it can be read")
+}
+
+fn small(name: &str, routers: usize, seed: u64) -> Outcome {
+    let mut scenario = scenario(name);
+    scenario.network.routers = routers;
+    run(&scenario, seed, &mut |_| 0).expect("it runs")
+}
+
+fn assert_met(name: &str, outcome: &Outcome) {
+    // So few know each other: there may be nothing that is looked up.
+    let idle = |what: &str| what.contains("lookups");
+    let checked = || outcome.checked.iter().filter(|c| c.percent.is_some() || !idle(&c.what));
+    assert!(checked().count() > 0, "{name}");
+    for checked in checked() {
+        assert!(checked.met, "{name}: {}: {}", checked.what, checked.measured);
+    }
+}
+
+#[test]
+fn all_can_be_read_and_say_what_they_are_about() {
+    for (name, _) in SCENARIOS {
+        let scenario = scenario(name);
+        assert!(!scenario.about.is_empty() && !scenario.expects.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn what_goes_wrong_is_over_when_it_is_over() {
+    for name in ["parted", "links-down", "frozen", "midnight"] {
+        assert_met(name, &small(name, 30, 1));
+    }
+}
+
+#[test]
+fn corruption_that_tcp_does_not_find_reaches_nobody() {
+    assert_met("corruption", &small("corruption", 30, 1));
+}
+
+#[test]
+fn hops_that_drop_and_floodfills_that_are_none_are_avoided() {
+    for name in ["dropping-hops", "deaf-floodfills"] {
+        assert_met(name, &small(name, 40, 1));
+    }
+}
+
+/// A bit of everything that draws lots.
+const EVENTFUL: &str = r#"
+about = "x"
+duration = "6m"
+network = { routers = 20, firewalled = 0.3 }
+links = { loss = 0.02, burst = 2, late = 0.1, late_by = "200 ms", corrupt = 0.0005, rate = 500_000 }
+traffic = { streams = 0.5, stream_for = "60s" }
+[[fault]]
+kind = "freeze"
+at = "150s"
+for = "20s"
+share = 0.3
+within = "30s"
+[[fault]]
+kind = "crash"
+at = "200s"
+for = "20s"
+share = 0.2
+[[adversary]]
+kind = "delay"
+at = "2m"
+of = "others"
+count = 2
+delay = "400 ms"
+chance = 0.5
+[[expect]]
+what = "fetches"
+percent = 50
+"#;
+
+#[test]
+fn one_seed_has_one_document() {
+    let scenario = Scenario::parse(EVENTFUL).unwrap();
+    let document = |seed| run(&scenario, seed, &mut |_| 0).unwrap().json;
+    let (first, again, other) = (document(1), document(1), document(2));
+    assert_eq!(first, again);
+    assert_ne!(first["digest"], other["digest"]);
+
+    assert!(html(&first).contains("Lookups that succeed"));
+    let merged = merge(&[first.clone(), other]).unwrap();
+    assert_eq!(merged["runs"], 2);
+    assert!(merge(&[first, again]).unwrap_err().contains("twice"));
+}
+
+#[test]
+fn a_fault_that_meets_nobody_is_a_miss() {
+    let text = "about = 'x'\nduration = '5m'\n[network]\nrouters = 20\nfloodfills = 0.2\nsites = 0.4\n\
+                [[fault]]\nkind = 'crash'\nat = '2m'\nof = 'others'\ncount = 1\n\
+                [[expect]]\nwhat = 'fetches'\nfrom = '2m'\npercent = 50";
+    let outcome = run(&Scenario::parse(text).unwrap(), 1, &mut |_| 0).unwrap();
+    assert!(!outcome.is_met());
+    let missed: Vec<_> = outcome.checked.iter().filter(|c| !c.met).map(|c| &c.measured).collect();
+    assert_eq!(missed, ["nobody: Crash at 2 min"]);
+}
+
+#[test]
+fn wrong_scenarios_are_refused_with_what_is_wrong() {
+    for (text, want) in [
+        ("duration = '1m'", "about"),
+        ("about = 'x'\nduration = 'soon'", "no length of time"),
+        ("about = 'x'\n[network]\nrouters = 3", "from 5 to 17000"),
+        ("about = 'x'\n[network]\nrooters = 30", "rooters"),
+        ("about = 'x'\n[network]\nsites = 0.9", "above 1"),
+        ("about = 'x'\n[network]\nclock = '24:00'", "no time of day"),
+        ("about = 'x'\n[links]\nloss = 2.0", "a share is from 0 to 1"),
+        ("about = 'x'\n[[fault]]\nkind = 'crash'\nat = '1m'", "either share or count"),
+        ("about = 'x'\n[[fault]]\nkind = 'crash'\nat = '1h'\ncount = 1", "after the end"),
+        ("about = 'x'\n[[fault]]\nkind = 'clock'\nat = '1m'\ncount = 1", "it needs seconds"),
+        (
+            "about = 'x'\n[[fault]]\nkind = 'crash'\nat = '1m'\ncount = 1\nseconds = 5",
+            "for another kind",
+        ),
+        ("about = 'x'\n[[expect]]\nwhat = 'fetches'\npercent = 90\nform = '1m'", "form"),
+        ("about = 'x'\n[[expect]]\nwhat = 'fetches'\npercent = 0", "percent is 0"),
+        ("about = 'x'\n[[expect]]\nwhat = 'fetches'\npercent = 9\nfrom = '1h'", "nothing is"),
+        ("about = 'x'\n[[fault]]\nkind = 'plague'\nat = '1m'\ncount = 1", "plague"),
+        ("about = 'x'\n[[expect]]\nwhat = 'miracles'", "miracles"),
+        ("about = 'x'\n[[expect]]\nwhat = 'streams'", "percent"),
+    ] {
+        let error = Scenario::parse(text).expect_err(text);
+        assert!(error.contains(want), "{text}: {error}");
+    }
+    let text = "about = 'x'\n[[adversary]]\nkind = 'saint'\ncount = 1";
+    let scenario = Scenario::parse(text).expect("names of plug-ins are looked up later");
+    let error = run(&scenario, 1, &mut |_| 0).err().expect("there is no such adversary");
+    assert!(error.contains("saint") && error.contains("drop"), "{error}");
+}
