@@ -25,6 +25,9 @@ pub trait Adversary {
     }
 }
 
+/// Adversaries that are not in [`KINDS`], by the name that a scenario has for them.
+pub type PlugIns<'a> = &'a mut [(&'a str, fn(&scenario::Adversary, &Seed) -> Box<dyn Adversary>)];
+
 /// The kinds that scenarios can name, each with a line for people.
 pub const KINDS: &[(&str, &str)] = &[
     ("drop", "drops what passes through its tunnels, `chance` of it"),

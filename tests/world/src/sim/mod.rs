@@ -44,6 +44,19 @@ pub fn run(
     seed: u64,
     progress: &mut dyn FnMut(&Sample) -> u64,
 ) -> Result<Outcome, String> {
+    run_with(scenario, seed, &mut [], progress)
+}
+
+/// The same, with adversaries of your own.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_with(
+    scenario: &Scenario,
+    seed: u64,
+    plug_ins: adversary::PlugIns<'_>,
+    progress: &mut dyn FnMut(&Sample) -> u64,
+) -> Result<Outcome, String> {
     scenario.check()?;
-    Ok(run::Run::new(scenario, seed, progress)?.run())
+    Ok(run::Run::new(scenario, seed, plug_ins, progress)?.run())
 }

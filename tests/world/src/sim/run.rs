@@ -1,6 +1,6 @@
 //! One run of a scenario.
 
-use super::adversary::{self, Adversary};
+use super::adversary::{self, Adversary, PlugIns};
 use super::outcome::{Met, Outcome};
 use super::scenario::{Effect, Fault, FaultKind, Group, Scenario, TimeOfDay};
 use super::series::{Fetch, Sample, Series};
@@ -93,6 +93,7 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         scenario: &'a Scenario,
         seed: u64,
+        plug_ins: PlugIns<'_>,
         progress: &'a mut dyn FnMut(&Sample) -> u64,
     ) -> Result<Self, String> {
         let mut rng = Rng::new(&Seed::from_number(seed));
@@ -100,7 +101,11 @@ impl<'a> Run<'a> {
         let mut adversaries = Vec::new();
         for plan in &scenario.adversaries {
             let seed = Seed::new(rng.fork("adversary").bytes());
-            adversaries.push(adversary::by_name(plan, &seed)?);
+            let adversary = match plug_ins.iter_mut().find(|(name, _)| *name == plan.kind) {
+                Some((_, make)) => make(plan, &seed),
+                None => adversary::by_name(plan, &seed)?,
+            };
+            adversaries.push(adversary);
         }
         let mut world = World::new(seed);
         if scenario.planted_bug {
