@@ -31,7 +31,7 @@ table! {
     mapping message netdb_ops ntcp2_blocks ntcp2_initiator ntcp2_options ntcp2_peer ntcp2_responder offline payload
     profile ratchet_ops router_info router_keys short_build_record signature sized_body
     streaming_ops streaming_packet tunnel_endpoint_ops tunnel_gateway tunnel_message tunnel_ops
-    zip_archive
+    world_ops zip_archive
 }
 
 /// The target called `name`.

@@ -496,6 +496,10 @@ fn garlic(s: &mut Samples) {
     let lost: Vec<u8> = [&[alice, 9, 12][..], &wait(20_000)].concat().repeat(6);
     s.add("ratchet_ops", "lost", [&open[..], &lost, &open[1..]].concat());
     s.add("ratchet_ops", "garbage", [&[2, 11, 120][..], &[0x33; 120], &[11, 3, 1, 2, 3]].concat());
+    // The seed, then operations as `world_ops` reads them: what, and with whom and how much.
+    s.add("world_ops", "crash-and-fetch", [1, 1, 3, 10, 8, 0, 80, 3, 3, 10, 9]);
+    s.add("world_ops", "parted-and-frozen", [2, 5, 1, 4, 162, 0, 240, 11, 0, 10, 12]);
+    s.add("world_ops", "clock-and-weather", [3, 7, 250, 8, 101, 10, 8, 2, 4, 0, 60]);
 }
 
 fn transport(s: &mut Samples) {

@@ -21,6 +21,7 @@ mod tunnel_end;
 mod tunnel_model;
 mod tunnel_net;
 mod tunnels;
+mod world;
 
 pub use archive::{gunzip, inflate, payload, zip_archive};
 pub use client::{control_request, host_name, hosts_file, http_body, http_head};
@@ -44,6 +45,7 @@ pub use transport::{
 pub use tunnel_end::tunnel_endpoint_ops;
 pub use tunnel_net::tunnel_ops;
 pub use tunnels::{delivery_instructions, long_build_record, short_build_record, tunnel_message};
+pub use world::world_ops;
 
 use ramson_core::crypto::sign::{SignatureType, SigningKey};
 use ramson_core::crypto::x25519::PrivateKey;

@@ -32,6 +32,17 @@ const SLOW: &[&str] = &[
     "tunnel_endpoint_ops",
     "tunnel_ops",
 ];
+/// Whole networks get a hundredth.
+const DEAR: &[&str] = &["world_ops"];
+
+/// What a target gets of `most`.
+fn share(name: &str, most: usize) -> usize {
+    match name {
+        name if DEAR.contains(&name) => most / 100,
+        name if SLOW.contains(&name) => most / 10,
+        _ => most,
+    }
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
@@ -98,7 +109,7 @@ fn every_target_has_a_corpus_that_holds() {
 #[test]
 fn every_cut_of_the_corpus_holds() {
     for_all_targets(|name, run| {
-        let cuts = if SLOW.contains(&name) { CUTS / 10 } else { CUTS };
+        let cuts = share(name, CUTS);
         for (file, bytes) in corpus(name) {
             for cut in (0..bytes.len()).step_by(bytes.len().div_ceil(cuts).max(1)) {
                 run_on(name, run, format!("{file} cut at {cut}"), &bytes[..cut]);
@@ -112,7 +123,7 @@ fn every_cut_of_the_corpus_holds() {
 fn damaged_corpus_holds() {
     for_all_targets(|name, run| {
         let files: Vec<Vec<u8>> = corpus(name).into_values().collect();
-        let runs = if SLOW.contains(&name) { DAMAGED / 10 } else { DAMAGED };
+        let runs = share(name, DAMAGED);
         let mut mutator = Mutator::new(1);
         for n in 0..runs {
             run_on(name, run, format!("damage {n}"), &mutator.next(&files));

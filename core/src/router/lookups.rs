@@ -502,6 +502,22 @@ pub(super) fn load(
     Ok(())
 }
 
+/// Offers what was held back once more, now that the wall clock is another one.
+pub(super) fn load_again(
+    netdb: &mut NetDb,
+    now: Instant,
+    unix: UnixTime,
+    held_back: &mut Vec<Arc<[u8]>>,
+) {
+    if !held_back.is_empty() && netdb.needs_reseed() {
+        let report = load_files(netdb, now, unix, held_back);
+        log::info!("known with the new wall clock: {report}");
+    }
+    if !netdb.needs_reseed() {
+        *held_back = Vec::new();
+    }
+}
+
 fn load_files(netdb: &mut NetDb, now: Instant, unix: UnixTime, files: &[Arc<[u8]>]) -> Report {
     let mut report = Report::default();
     for file in files {
@@ -524,6 +540,14 @@ mod tests {
     const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);
 
     fn start(router_infos: &[&Arc<[u8]>], reseed: &[&Arc<[u8]>]) -> Result<Router, StartError> {
+        start_at(UNIX, router_infos, reseed)
+    }
+
+    fn start_at(
+        unix: UnixTime,
+        router_infos: &[&Arc<[u8]>],
+        reseed: &[&Arc<[u8]>],
+    ) -> Result<Router, StartError> {
         let mut config = Config::default();
         config.network.allow_local = true;
         config.ntcp2.host = Some([127, 0, 0, 1].into());
@@ -533,8 +557,22 @@ mod tests {
             reseed: reseed.iter().copied().cloned().collect(),
             ..Stored::default()
         };
-        let seed = Seed::from_number(reseed.len() as u64);
-        Router::new(Arc::new(config), stored, seed, Instant::ZERO, UNIX)
+        let seed = Seed::from_number(reseed.len() as u64 ^ unix.as_millis());
+        Router::new(Arc::new(config), stored, seed, Instant::ZERO, unix)
+    }
+
+    #[test]
+    fn a_router_that_started_with_a_wrong_clock_knows_the_network_once_it_is_right() {
+        let other: Arc<[u8]> = start(&[], &[]).unwrap().router_info().as_bytes().into();
+        let known = |router: &Router, now| router.report(now).netdb.routers;
+        // A machine without a battery for its clock begins long ago.
+        let wrong = UnixTime::from_secs(86_400);
+        let junk: Arc<[u8]> = Arc::from(&b"junk"[..]);
+        let mut router = start_at(wrong, &[&other, &junk], &[]).unwrap();
+        let now = Instant::ZERO + core::time::Duration::from_secs(20);
+        assert_eq!(known(&router, now), 0);
+        router.handle_wall_clock(now, UNIX);
+        assert_eq!(known(&router, now), 1);
     }
 
     #[test]

@@ -98,6 +98,9 @@ pub struct Router {
     ready: bool,
     /// Our services were named to the user.
     introduced: bool,
+    /// What was stored, when next to nothing of it could be used: with a wrong clock all of it is from
+    /// the future, or long past.
+    held_back: Vec<Arc<[u8]>>,
     rng: Rng,
     conduct: Option<Box<dyn conduct::Conduct>>,
 }
@@ -174,6 +177,11 @@ impl Router {
         };
         let mut netdb = NetDb::new(now, netdb_config, rng.fork("netdb"));
         lookups::load(&mut netdb, now, unix, &stored).map_err(StartError::Reseed)?;
+        let held_back = if netdb.needs_reseed() {
+            [&stored.router_infos[..], &stored.reseed].concat()
+        } else {
+            Vec::new()
+        };
         netdb.set_role(now, role(&config)?);
         let info = own_info(&config, &keys, &netdb, unix);
         persist(&mut actions, StoreKey::RouterInfo, info.as_bytes());
@@ -220,6 +228,7 @@ impl Router {
             stopping: Stopping::No,
             ready: false,
             introduced: false,
+            held_back,
             rng,
             conduct: None,
         };
@@ -335,6 +344,7 @@ impl Router {
         // Peers refuse a RouterInfo from the future, and an old one.
         if before.abs_diff(unix.as_millis()) > CLOCK_STEP.as_millis() as u64 {
             log::warn!("the wall clock was set: our RouterInfo is signed anew");
+            lookups::load_again(&mut self.netdb, now, unix, &mut self.held_back);
             self.republish(now);
             self.settle(now);
         }

@@ -10,7 +10,6 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    clippy::disallowed_methods,
     clippy::wildcard_enum_match_arm,
     reason = "a test harness fails by panicking and speaks on stderr"
 )]

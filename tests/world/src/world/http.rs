@@ -26,7 +26,8 @@ impl Site {
         while let Some((head, body, used)) = message(&self.request, true) {
             let mut words = head.split(' ');
             let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or("/"));
-            let (size, seconds) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
+            let path = path.trim_start_matches('/');
+            let (size, seconds) = path.split_once('/').unwrap_or((path, ""));
             let seconds = seconds.parse().ok().filter(|s| *s > 0);
             let answer = match method {
                 "POST" => hex(&Sha256::digest(&body)).into_bytes(),
