@@ -1,4 +1,5 @@
 //! The scenarios that come with the program, in small.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use ramson_world::sim::{Outcome, SCENARIOS, Scenario, by_name, html, merge, run};
 
