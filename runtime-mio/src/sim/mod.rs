@@ -315,3 +315,6 @@ impl Bar {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

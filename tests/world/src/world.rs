@@ -293,6 +293,17 @@ impl World {
         crate::content::hex(&self.trace.clone().finalize())
     }
 
+    /// All nodes there are.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId)
+    }
+
+    /// The wall clock of a node.
+    #[must_use]
+    pub fn unix(&self, id: NodeId) -> UnixTime {
+        self.nodes[id.0].unix(self.now)
+    }
+
     /// Virtual time since the world began.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

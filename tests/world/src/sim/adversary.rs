@@ -4,11 +4,13 @@
 
 use super::scenario;
 use crate::world::{NodeId, World};
+use ramson_core::keys::RouterKeys;
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::router::conduct::Conduct;
-use ramson_core::time::Instant;
+use ramson_core::time::{Instant, UnixTime};
 use ramson_core::wire::hash::Hash;
-use ramson_core::wire::i2np::{Message, MessageType};
+use ramson_core::wire::i2np::{DatabaseStore, Message, MessageType, StoreEntry};
+use ramson_core::wire::router_info::RouterInfo;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,6 +35,10 @@ pub const KINDS: &[(&str, &str)] = &[
     ("drop", "drops what passes through its tunnels, `chance` of it"),
     ("corrupt", "flips a bit of what passes through its tunnels, `chance` of it"),
     ("delay", "keeps what passes through its tunnels for `delay`, `chance` of it"),
+    (
+        "sybil-flood",
+        "stores RouterInfos of routers that do not exist at one floodfill, `rate` a second",
+    ),
     ("deaf-floodfill", "takes part in tunnels, but answers no lookup and confirms no store"),
 ];
 
@@ -52,6 +58,7 @@ pub fn by_name(plan: &scenario::Adversary, seed: &Seed) -> Result<Box<dyn Advers
             },
         }),
         "delay" => Box::new(Delay { rng, chance, delay: plan.delay.0, kept: Arc::default() }),
+        "sybil-flood" => Box::new(SybilFlood { rng, rate: plan.rate, nodes: Vec::new(), sent: 0 }),
         "deaf-floodfill" => Box::new(Deaf),
         other => {
             let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
@@ -161,6 +168,60 @@ impl Conduct for DelayConduct {
             return None;
         }
         Some(message)
+    }
+}
+
+/// Floods a floodfill with routers that do not exist. Each is as valid as can be: an identity and keys of
+/// its own, a signature of now, an address where anybody might be.
+struct SybilFlood {
+    rng: Rng,
+    rate: u32,
+    nodes: Vec<NodeId>,
+    sent: usize,
+}
+
+impl SybilFlood {
+    const TURN: Duration = Duration::from_millis(100);
+
+    /// The store of one, made after the RouterInfo of a real one.
+    fn store(&mut self, model: &RouterInfo, unix: UnixTime) -> Message {
+        let keys = RouterKeys::generate(&mut self.rng);
+        let mut addresses = model.addresses().to_vec();
+        for address in &mut addresses {
+            let mut octet = |from, to| self.rng.between(from, to);
+            let host = format!("{}.{}.{}.1", octet(20, 99), octet(0, 255), octet(0, 255));
+            // As long as it is one of four numbers, there is room for it.
+            let _ = address.options.insert("host", &host);
+        }
+        let options = model.options();
+        let info = RouterInfo::build(&keys.identity, unix, &addresses, options, &keys.signing);
+        let store = DatabaseStore { reply: None, entry: StoreEntry::RouterInfo(info) };
+        let mut body = Vec::new();
+        store.encode(&mut body);
+        let id = self.rng.below(u64::from(u32::MAX)) as u32;
+        let expires = unix + Duration::from_secs(10);
+        Message { kind: MessageType::DATABASE_STORE, id, expires, body }
+    }
+}
+
+impl Adversary for SybilFlood {
+    fn begin(&mut self, _: &mut World, nodes: &[NodeId]) {
+        self.nodes = nodes.to_vec();
+    }
+
+    fn act(&mut self, world: &mut World) -> Option<Duration> {
+        // The first floodfill there is.
+        let floodfill = world.nodes().find(|id| world.floodfill(*id).is_some())?;
+        let to = world.router(floodfill)?.hash();
+        for _ in 0..self.rate.div_ceil(10) {
+            let node = self.nodes[self.sent % self.nodes.len()];
+            self.sent += 1;
+            let unix = world.unix(node);
+            let Some(model) = world.router(node).map(|r| r.router_info().clone()) else { continue };
+            let message = self.store(&model, unix);
+            world.embedder(node, |router, now| router.send_message(now, to, message));
+        }
+        Some(Self::TURN)
     }
 }
 

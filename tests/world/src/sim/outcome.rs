@@ -177,9 +177,15 @@ fn check(expect: &Expect, scenario: &Scenario, series: &Series, lived: &[bool]) 
         Expect::Recovered { after, percent, within } => {
             let times: Vec<Option<Duration>> = recovered(series, lived, after.0);
             let good = times.iter().flatten().filter(|t| **t <= within.0).count();
-            let slowest = times.iter().flatten().max().copied().unwrap_or_default();
+            let mut came: Vec<f64> = times.iter().flatten().map(Duration::as_secs_f64).collect();
+            came.sort_unstable_by(f64::total_cmp);
+            let at = |percent: usize| {
+                let last = came.len().saturating_sub(1);
+                came.get((came.len() * percent / 100).min(last)).copied().unwrap_or_default()
+            };
             let never = times.iter().filter(|t| t.is_none()).count();
-            let mut more = format!(", the last after {:.1} s", slowest.as_secs_f64());
+            let mut more =
+                format!(", half of them after {:.1} s, the last after {:.1} s", at(50), at(100));
             if never > 0 {
                 more += &format!(", {never} never");
             }

@@ -313,6 +313,9 @@ pub struct Adversary {
     /// How often they do it, 0 to 1, where they do it to what passes by.
     #[serde(default = "Adversary::always")]
     pub chance: f64,
+    /// How often a second all of them together do it, where they begin it themselves.
+    #[serde(default)]
+    pub rate: u32,
     /// By how much, where it is about time.
     #[serde(default)]
     pub delay: Span,
@@ -469,6 +472,9 @@ impl Scenario {
             let name = format!("adversary {}", adversary.kind);
             if adversary.share.is_some() == adversary.count.is_some() {
                 return Err(format!("{name}: either share or count"));
+            }
+            if adversary.rate > 10_000 {
+                return Err(format!("{name}: rate is up to 10000 a second"));
             }
             if adversary.at >= self.duration {
                 return Err(format!("{name}: it begins after the end"));

@@ -75,6 +75,7 @@ pub fn plan(seed: u64) -> Scenario {
             share: None,
             count: Some(1),
             chance: 0.5,
+            rate: 50,
             delay: Span(Duration::from_millis(draw(3000))),
         });
     }
