@@ -518,7 +518,7 @@ mod tests {
         let want = report().to_json() + "\n";
         assert!(want.starts_with(r#"{"version":1,"program":"ramson \"0\"\n","uptime_s":61,"#));
         assert!(want.contains(r#""addresses":[{"style":"NTCP2","address":"1.2.3.4:5"}]"#));
-        assert!(want.contains(r#""timed_out":1,"failed":0,"success":0.667}"#));
+        assert!(want.contains(r#""timed_out":1,"no_path":0,"failed":0,"success":0.667}"#));
         assert!(want.contains(r#""success":null}}]"#));
         assert!(want.contains(r#"{"name":"a\\b","kind":"http_server","listen":null,"#));
         let asked = vec![ControlRequest::Info, ControlRequest::Close];
