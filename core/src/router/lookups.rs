@@ -7,7 +7,7 @@ use crate::crypto::Key32;
 use crate::crypto::x25519::PublicKey;
 use crate::destination::{Parcel, Unresolved};
 use crate::garlic;
-use crate::netdb::reseed::Report;
+use crate::netdb::reseed::{Refusal, Report};
 use crate::netdb::{
     Answer, Context, Fitness, LookupFailure, LookupId, LookupKind, NetDb, NetDbAction, StoreError,
     Unsent,
@@ -484,7 +484,12 @@ pub(super) fn load(
 ) -> Result<(), Report> {
     let mut report = load_files(netdb, now, unix, &stored.router_infos);
     let given = load_files(netdb, now, unix, &stored.reseed);
-    if !stored.reseed.is_empty() && report.used + given.used == 0 {
+    // What is from the future was made by somebody whose clock is right: then ours is not, and all of it
+    // will be of use when it is set.
+    let from_future =
+        |report: &Report| report.refused.contains_key(&Refusal::Store(StoreError::Future));
+    let wrong_clock = from_future(&report) || from_future(&given);
+    if !stored.reseed.is_empty() && report.used + given.used == 0 && !wrong_clock {
         return Err(given);
     }
     report.add(&given);
@@ -568,11 +573,13 @@ mod tests {
         // A machine without a battery for its clock begins long ago.
         let wrong = UnixTime::from_secs(86_400);
         let junk: Arc<[u8]> = Arc::from(&b"junk"[..]);
-        let mut router = start_at(wrong, &[&other, &junk], &[]).unwrap();
-        let now = Instant::ZERO + core::time::Duration::from_secs(20);
-        assert_eq!(known(&router, now), 0);
-        router.handle_wall_clock(now, UNIX);
-        assert_eq!(known(&router, now), 1);
+        for (stored, given) in [(vec![&other, &junk], vec![]), (vec![], vec![&junk, &other])] {
+            let mut router = start_at(wrong, &stored, &given).unwrap();
+            let now = Instant::ZERO + core::time::Duration::from_secs(20);
+            assert_eq!(known(&router, now), 0);
+            router.handle_wall_clock(now, UNIX);
+            assert_eq!(known(&router, now), 1);
+        }
     }
 
     #[test]

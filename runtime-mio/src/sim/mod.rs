@@ -54,7 +54,13 @@ pub(crate) fn run(options: &Options) -> Result<String, SimError> {
         }
         let merged = sim::merge(&documents)
             .map_err(|e| SimError::Document("these runs cannot be joined".to_owned(), e))?;
-        return Ok(if *json { line(&merged) } else { sim::merged_table(&merged) });
+        print(&if *json { line(&merged) } else { sim::merged_table(&merged) });
+        let missed = missed(&merged);
+        return if missed.is_empty() {
+            Ok(String::new())
+        } else {
+            Err(SimError::Missed(missed.join("\n")))
+        };
     }
     if options.list {
         return Ok(list());
@@ -198,17 +204,22 @@ fn sweep(options: &Options, first: u64, last: u64) -> Result<String, SimError> {
     match sim::merge(&documents) {
         Ok(merged) => {
             print(&if options.json { line(&merged) } else { sim::merged_table(&merged) });
-            let missed = |e: &Value| e.get("missed_by_seeds").cloned().unwrap_or_default();
-            for expect in merged.get("expect").and_then(Value::as_array).into_iter().flatten() {
-                if missed(expect).as_array().is_some_and(|seeds| !seeds.is_empty()) {
-                    let what = expect.get("what").and_then(Value::as_str).unwrap_or("");
-                    broken.push(format!("{what}, seeds {}", missed(expect)));
-                }
-            }
+            broken.extend(missed(&merged));
         }
         Err(e) => broken.push(e),
     }
     if broken.is_empty() { Ok(String::new()) } else { Err(SimError::Missed(broken.join("\n"))) }
+}
+
+/// What some of the joined runs missed, and which of them.
+fn missed(merged: &Value) -> Vec<String> {
+    let expects = merged.get("expect").and_then(Value::as_array);
+    let missed = expects.into_iter().flatten().filter_map(|expect| {
+        let seeds = expect.get("missed_by_seeds").filter(|s| **s != json!([]))?;
+        let what = expect.get("what").and_then(Value::as_str).unwrap_or("");
+        Some(format!("{what}, seeds {seeds}"))
+    });
+    missed.collect()
 }
 
 fn load(name: &str, seed: u64) -> Result<Scenario, SimError> {

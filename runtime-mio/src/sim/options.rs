@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// The scenario: a name, or a TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "calm")]
     pub(super) scenario: String,
-    /// How many routers, 5 to 20000 [what the scenario says]
+    /// How many routers, 5 to 17000 [what the scenario says]
     #[arg(long, value_name = "N")]
     pub(super) routers: Option<usize>,
     /// Virtual time, such as 90s, 30m or 1h [what the scenario says]

@@ -208,16 +208,22 @@ impl World {
     /// As [`Self::crash`], but the whole machine is gone: nobody is told, connects are not even
     /// refused.
     pub fn lose_power(&mut self, id: NodeId) {
+        self.nodes[id.0].dark = true;
         self.stop(id, false);
         let now = self.now;
         self.nodes[id.0].disk.crash(now);
-        self.nodes[id.0].dark = true;
     }
 
     fn stop(&mut self, id: NodeId, tell: bool) {
         self.nodes[id.0].router = None;
         self.nodes[id.0].armed = None;
         self.cut_all(id, tell);
+        // One that stood still is gone too; its kernel answers whoever waits.
+        if let Some(frozen) = self.nodes[id.0].frozen.take() {
+            for what in frozen.kept {
+                self.handle(what);
+            }
+        }
     }
 
     /// Starts a node from its disk.
@@ -258,8 +264,16 @@ impl World {
 
     /// Sets the wall clock of a node forward, or back.
     pub fn step_clock(&mut self, id: NodeId, seconds: i64) {
-        let now = self.now;
         self.nodes[id.0].ahead += seconds * 1000;
+        // One that stands still sees it when it goes on.
+        if self.nodes[id.0].frozen.is_none() {
+            self.tell_wall_clock(id);
+        }
+    }
+
+    /// As a runtime does when the wall clock was set.
+    fn tell_wall_clock(&mut self, id: NodeId) {
+        let now = self.now;
         self.enter(id);
         self.nodes[id.0].handle_wall_clock(now);
         self.drain(id);

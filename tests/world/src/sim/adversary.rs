@@ -58,7 +58,12 @@ pub fn by_name(plan: &scenario::Adversary, seed: &Seed) -> Result<Box<dyn Advers
             },
         }),
         "delay" => Box::new(Delay { rng, chance, delay: plan.delay.0, kept: Arc::default() }),
-        "sybil-flood" => Box::new(SybilFlood { rng, rate: plan.rate, nodes: Vec::new(), sent: 0 }),
+        "sybil-flood" if plan.rate == 0 => {
+            return Err("adversary sybil-flood: it needs a rate".to_owned());
+        }
+        "sybil-flood" => {
+            Box::new(SybilFlood { rng, rate: plan.rate, nodes: Vec::new(), sent: 0, rest: 0 })
+        }
         "deaf-floodfill" => Box::new(Deaf),
         other => {
             let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
@@ -178,6 +183,8 @@ struct SybilFlood {
     rate: u32,
     nodes: Vec<NodeId>,
     sent: usize,
+    /// Tenths of one that were not sent.
+    rest: u32,
 }
 
 impl SybilFlood {
@@ -211,9 +218,13 @@ impl Adversary for SybilFlood {
 
     fn act(&mut self, world: &mut World) -> Option<Duration> {
         // The first floodfill there is.
-        let floodfill = world.nodes().find(|id| world.floodfill(*id).is_some())?;
-        let to = world.router(floodfill)?.hash();
-        for _ in 0..self.rate.div_ceil(10) {
+        let floodfill = world.nodes().find(|id| world.floodfill(*id).is_some());
+        let Some(to) = floodfill.and_then(|id| Some(world.router(id)?.hash())) else {
+            return Some(Self::TURN);
+        };
+        let owed = self.rate + self.rest;
+        self.rest = owed % 10;
+        for _ in 0..owed / 10 {
             let node = self.nodes[self.sent % self.nodes.len()];
             self.sent += 1;
             let unix = world.unix(node);

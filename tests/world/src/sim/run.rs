@@ -302,7 +302,8 @@ impl<'a> Run<'a> {
         let now = self.world.elapsed();
         match due {
             Due::Start(id) => {
-                if self.world.router(id).is_none() {
+                let down = self.holds.get(&(Effect::Power, id)).is_some_and(|held| *held > 0);
+                if self.world.router(id).is_none() && !down {
                     self.world.start(id);
                 }
             }
@@ -315,7 +316,9 @@ impl<'a> Run<'a> {
                 self.dishonest.extend(&nodes);
                 self.turned[n] = nodes.len();
                 self.adversaries[n].begin(&mut self.world, &nodes);
-                self.push(now, Due::Act(n));
+                if !nodes.is_empty() {
+                    self.push(now, Due::Act(n));
+                }
             }
             Due::Act(n) => {
                 if let Some(again) = self.adversaries[n].act(&mut self.world) {

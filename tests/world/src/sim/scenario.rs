@@ -489,6 +489,9 @@ impl Scenario {
         if fault.share.is_some() == fault.count.is_some() {
             return Err(format!("{name}: either share or count"));
         }
+        if fault.lasts.is_some_and(|lasts| lasts.0.is_zero()) {
+            return Err(format!("{name}: it is over at once"));
+        }
         if fault.at >= self.duration {
             return Err(format!("{name}: it comes after the end"));
         }
@@ -535,7 +538,9 @@ impl Scenario {
 
 impl Links {
     fn is_fair(&self) -> bool {
-        Weather::from(*self) == Weather::FAIR
+        let late = self.late > 0.0 && !self.late_by.0.is_zero();
+        let delayed = !self.delay.0.is_zero() || self.rate > 0;
+        self.loss == 0.0 && self.corrupt == 0.0 && !late && !delayed
     }
 }
 

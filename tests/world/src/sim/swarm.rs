@@ -1,10 +1,9 @@
 //! Swarm testing: each seed draws a small network and a few of the faults, not all; what breaks is made
 //! small again by leaving faults out.
 //!
-//! A plan is a scenario with nothing left to chance but what its seed decides, so that it can be written
-//! down, run again and made smaller (see [`minimise`]).
+//! A plan is a scenario with nothing left to chance but what its seed decides, so that it can be made
+//! smaller (see [`minimise`]).
 
-use super::adversary::KINDS;
 use super::scenario::{
     Adversary, Expect, Fault, FaultKind, Group, Links, Network, Scenario, Span, Traffic,
 };
@@ -67,7 +66,9 @@ pub fn plan(seed: u64) -> Scenario {
     }
     let mut adversaries = Vec::new();
     if draw(3) == 0 {
-        let (kind, _) = KINDS[draw(KINDS.len() as u64) as usize];
+        // A flood of thousands that do not exist is too much for twenty that do; it has a scenario.
+        let kinds = ["drop", "corrupt", "delay", "deaf-floodfill"];
+        let kind = kinds[draw(kinds.len() as u64) as usize];
         adversaries.push(Adversary {
             kind: kind.to_owned(),
             at: Span::seconds(FROM),
@@ -75,7 +76,7 @@ pub fn plan(seed: u64) -> Scenario {
             share: None,
             count: Some(1),
             chance: 0.5,
-            rate: 50,
+            rate: 0,
             delay: Span(Duration::from_millis(draw(3000))),
         });
     }

@@ -199,6 +199,8 @@ impl World {
             for what in frozen.kept {
                 self.handle(what);
             }
+            // A runtime compares its clocks in every turn.
+            self.tell_wall_clock(id);
         }
     }
 
