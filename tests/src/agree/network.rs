@@ -135,7 +135,16 @@ impl Network {
         let mut starts = JoinSet::new();
         for (i, (kind, plan)) in self.kinds.iter().zip(&self.plans).enumerate() {
             let (kind, exe, plan) = (*kind, self.exe.clone(), plan.clone());
-            starts.spawn(async move { (i, Node::start(kind, &exe, &plan).await) });
+            starts.spawn(async move {
+                let mut node = Node::start(kind, &exe, &plan).await;
+                // A process that is being made at this moment has a copy of the socket that looked
+                // whether the port was free, until it is another program.
+                if node.as_ref().is_err_and(|e| e.contains("in use")) {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    node = Node::start(kind, &exe, &plan).await;
+                }
+                (i, node)
+            });
         }
         for (i, node) in starts.join_all().await {
             self.nodes[i] = Some(node.unwrap_or_else(|e| panic!("router {i}: {e}")));
