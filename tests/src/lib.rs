@@ -18,5 +18,6 @@ pub mod namespace;
 pub mod needs;
 pub mod node;
 pub mod png;
+pub mod ports;
 pub mod program;
 pub mod testnet;

@@ -12,10 +12,12 @@ use ramson_core::rng::{Rng, Seed};
 use ramson_core::time::UnixTime;
 use ramson_core::wire::mapping::Mapping;
 use ramson_core::wire::router_info::{RouterAddress, RouterInfo, Style};
-use ramson_tests::program::{Folder, Running, free_address, output, wait_for, write_private};
+use ramson_tests::ports::free;
+use ramson_tests::program::{Folder, Running, output, wait_for, write_private};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -26,7 +28,11 @@ const SEED: u64 = 20_261_123;
 
 /// Two sites, a client and the proxy: four destinations.
 fn config(reseed: Option<&Path>) -> String {
-    let [ntcp2, proxy, client] = [free_address(), free_address(), free_address()];
+    let [ntcp2, proxy, client] = [
+        free(Ipv4Addr::LOCALHOST.into()),
+        free(Ipv4Addr::LOCALHOST.into()),
+        free(Ipv4Addr::LOCALHOST.into()),
+    ];
     let files = reseed.map(|p| format!("{:?}", p.to_str().unwrap())).unwrap_or_default();
     format!(
         r#"

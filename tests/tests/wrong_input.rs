@@ -10,14 +10,13 @@
 use ramson_core::keys::DestinationKeys;
 use ramson_core::rng::{Rng, Seed};
 use ramson_tests::http;
-use ramson_tests::program::{
-    Ended, Folder, Running, answer_to, free_address, output, wait_for, write_private,
-};
+use ramson_tests::ports::free;
+use ramson_tests::program::{Ended, Folder, Running, answer_to, output, wait_for, write_private};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -280,7 +279,7 @@ fn reseed_files_that_are_not_there_are_2_and_named() {
 }
 
 fn listening(folder: &Folder, more: &str) -> (PathBuf, SocketAddr, SocketAddr) {
-    let (ntcp2, proxy) = (free_address(), free_address());
+    let (ntcp2, proxy) = (free(Ipv4Addr::LOCALHOST.into()), free(Ipv4Addr::LOCALHOST.into()));
     let text = format!(
         "[network]\nid = 99\nallow_local = true\n[ntcp2]\nhost = \"127.0.0.1\"\nbind = \"127.0.0.1\"\nport = {}\n[http_proxy]\nlisten = \"{proxy}\"\n{more}",
         ntcp2.port()

@@ -4,13 +4,13 @@ use super::end::{End, Socket};
 use super::node::{Kind, Node, Plan};
 use super::scenario::{Action, Scenario, Serves, Service};
 use super::serve::{Report, serve};
+use crate::ports::free;
 use crate::program::{Folder, write_private};
 use ramson_core::config::{Client, Config, Floodfill, HttpProxy, Server, ServerKind};
 use ramson_core::keys::DestinationKeys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -25,12 +25,6 @@ const READY: Duration = Duration::from_secs(60);
 /// A little more.
 const SECOND: Duration = Duration::from_millis(1100);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// Below the ports that systems give to outgoing connections, so that a port which is free now is
-/// free when its router starts again.
-const FIRST_PORT: u16 = 12_000;
-const PORTS: u16 = 18_000;
-/// More ports than all scenarios need.
-const STRIDE: u64 = 601;
 
 /// Which runtime each router has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,16 +129,7 @@ impl Network {
         let mut starts = JoinSet::new();
         for (i, (kind, plan)) in self.kinds.iter().zip(&self.plans).enumerate() {
             let (kind, exe, plan) = (*kind, self.exe.clone(), plan.clone());
-            starts.spawn(async move {
-                let mut node = Node::start(kind, &exe, &plan).await;
-                // A process that is being made at this moment has a copy of the socket that looked
-                // whether the port was free, until it is another program.
-                if node.as_ref().is_err_and(|e| e.contains("in use")) {
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    node = Node::start(kind, &exe, &plan).await;
-                }
-                (i, node)
-            });
+            starts.spawn(async move { (i, Node::start(kind, &exe, &plan).await) });
         }
         for (i, node) in starts.join_all().await {
             self.nodes[i] = Some(node.unwrap_or_else(|e| panic!("router {i}: {e}")));
@@ -329,22 +314,6 @@ fn config(scenario: &Scenario, router: usize) -> Config {
     config.exploratory.length = scenario.hops;
     config.client.length = scenario.hops;
     config
-}
-
-/// An address that nobody has, and nobody else of this process gets.
-fn free(ip: IpAddr) -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Other processes of this kind begin far from here.
-    let first = u64::from(std::process::id()) * STRIDE % u64::from(PORTS);
-    let first = u16::try_from(first).unwrap();
-    for _ in 0..PORTS {
-        let n = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
-        let address = SocketAddr::new(ip, FIRST_PORT + (first + n) % PORTS);
-        if std::net::TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-    panic!("no port is free");
 }
 
 /// To whom a program at a router needs a client tunnel for a step.
