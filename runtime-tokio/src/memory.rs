@@ -27,19 +27,7 @@ impl Memory {
     pub fn stored(&self) -> Stored {
         let mut stored = Stored::default();
         for (key, value) in &*self.lock() {
-            match key {
-                StoreKey::RouterKeys => stored.router_keys = Some(value.to_vec()),
-                StoreKey::DestinationKeys(name) => {
-                    stored.destinations.insert(name.clone(), value.to_vec());
-                }
-                StoreKey::NetDb(_) => stored.router_infos.push(value.clone()),
-                StoreKey::Profile(hash) => {
-                    stored.profiles.insert(*hash, value.to_vec());
-                }
-                StoreKey::AddressBook => stored.learned_hosts = Some(value.to_vec()),
-                // Ours is for others.
-                StoreKey::RouterInfo | _ => {}
-            }
+            stored.put(key, value);
         }
         stored
     }

@@ -61,17 +61,7 @@ impl Memory {
     fn stored(&self) -> Stored {
         let mut stored = Stored::default();
         for (key, value) in &self.0.lock().unwrap().values {
-            match key {
-                StoreKey::RouterKeys => stored.router_keys = Some(value.to_vec()),
-                StoreKey::DestinationKeys(name) => {
-                    stored.destinations.insert(name.clone(), value.to_vec());
-                }
-                StoreKey::NetDb(_) => stored.router_infos.push(value.clone()),
-                StoreKey::Profile(hash) => {
-                    stored.profiles.insert(*hash, value.to_vec());
-                }
-                StoreKey::RouterInfo | StoreKey::AddressBook | _ => {}
-            }
+            stored.put(key, value);
         }
         stored
     }

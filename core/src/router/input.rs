@@ -1,5 +1,6 @@
 //! What a runtime hands to the router.
 
+use super::output::StoreKey;
 pub use crate::conn::ConnId;
 use crate::wire::hash::Hash;
 use alloc::boxed::Box;
@@ -147,6 +148,25 @@ pub struct Stored {
     pub profiles: BTreeMap<Hash, Vec<u8>>,
     /// Address book files, later ones do not override earlier ones.
     pub hosts: Vec<Vec<u8>>,
-    /// What was persisted as [`StoreKey::AddressBook`](super::output::StoreKey::AddressBook).
+    /// What was persisted as [`StoreKey::AddressBook`].
     pub learned_hosts: Option<Vec<u8>>,
+}
+
+impl Stored {
+    /// Takes over what was persisted as `key`.
+    pub fn put(&mut self, key: &StoreKey, value: &Arc<[u8]>) {
+        match key {
+            StoreKey::RouterKeys => self.router_keys = Some(value.to_vec()),
+            StoreKey::DestinationKeys(name) => {
+                self.destinations.insert(name.clone(), value.to_vec());
+            }
+            StoreKey::NetDb(_) => self.router_infos.push(value.clone()),
+            StoreKey::Profile(hash) => {
+                self.profiles.insert(*hash, value.to_vec());
+            }
+            StoreKey::AddressBook => self.learned_hosts = Some(value.to_vec()),
+            // Our own RouterInfo is for others.
+            StoreKey::RouterInfo => {}
+        }
+    }
 }

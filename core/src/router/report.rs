@@ -16,7 +16,7 @@ impl Router {
     /// What `ramson info` shows.
     #[must_use]
     pub fn report(&self, now: Instant) -> InfoReport {
-        let counts = self.netdb.counts();
+        let (counts, outcomes) = (self.netdb.counts(), self.netdb.outcomes());
         let transit = self.tunnels.transit_stats();
         let peers = self.peers.counts();
         let traffic = self.peers.traffic();
@@ -42,8 +42,8 @@ impl Router {
                 routers: (counts.verified + counts.unverified) as u64,
                 floodfills: counts.floodfills as u64,
                 lease_sets: counts.lease_sets as u64,
-                found: self.netdb.outcomes().found,
-                failed: self.netdb.outcomes().failed,
+                found: outcomes.found,
+                failed: outcomes.failed,
                 floodfill: self.netdb.floodfill_stats().map(|f| FloodfillReport {
                     kept: f.kept as u64,
                     stored: f.stored,

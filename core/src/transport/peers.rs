@@ -161,8 +161,8 @@ pub(crate) struct Kinds {
 }
 
 impl Kinds {
-    const fn add(&mut self, message: &Message) {
-        let kind = match message.kind {
+    const fn add(&mut self, kind: MessageType, bytes: usize) {
+        let sum = match kind {
             MessageType::TUNNEL_DATA | MessageType::TUNNEL_GATEWAY => &mut self.tunnels,
             MessageType::DATABASE_STORE
             | MessageType::DATABASE_LOOKUP
@@ -175,7 +175,7 @@ impl Kinds {
             | MessageType::OUTBOUND_TUNNEL_BUILD_REPLY => &mut self.builds,
             _ => &mut self.other,
         };
-        *kind += message.body.len() as u64;
+        *sum += bytes as u64;
     }
 }
 
@@ -497,10 +497,9 @@ impl Peers {
         let Some(conn) = self.by_peer.get(to).copied() else { return Err(message) };
         let Some(link) = self.links.get_mut(&conn) else { return Err(message) };
         link.used = now;
-        let mut messages = self.bytes.messages;
-        messages.add(&message);
+        let (kind, bytes) = (message.kind, message.body.len());
         match link.session.queue(now, message, priority) {
-            Ok(()) => self.bytes.messages = messages,
+            Ok(()) => self.bytes.messages.add(kind, bytes),
             Err(full) => log::trace!("not queued to {to:?}: {full}"),
         }
         self.update(conn);

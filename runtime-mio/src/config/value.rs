@@ -167,14 +167,7 @@ impl<'t> Section<'t> {
             range.start(),
             range.end()
         );
-        self.value(doc, key, &allowed, |v| {
-            let n = match v {
-                DeValue::String(s) => parse_rate(s),
-                other => integer(other)?,
-            };
-            n.filter(|n| range.contains(n)).ok_or(Refusal::Value)
-        })
-        .map(|(n, _)| n)
+        self.bytes(doc, key, &allowed, &range, parse_rate)
     }
 
     /// Bytes, as a number or with a unit.
@@ -189,9 +182,21 @@ impl<'t> Section<'t> {
             range.start(),
             range.end()
         );
-        self.value(doc, key, &allowed, |v| {
+        self.bytes(doc, key, &allowed, &range, parse_size)
+    }
+
+    /// A number within `range`, or a text that `parse` understands.
+    fn bytes(
+        &mut self,
+        doc: &mut Document<'_>,
+        key: &'static str,
+        allowed: &str,
+        range: &RangeInclusive<u64>,
+        parse: fn(&str) -> Option<u64>,
+    ) -> Option<u64> {
+        self.value(doc, key, allowed, |v| {
             let n = match v {
-                DeValue::String(s) => parse_size(s),
+                DeValue::String(s) => parse(s),
                 other => integer(other)?,
             };
             n.filter(|n| range.contains(n)).ok_or(Refusal::Value)

@@ -60,19 +60,7 @@ impl Disk {
     pub(super) fn stored(&self) -> Stored {
         let mut stored = Stored::default();
         for (key, value) in &self.durable {
-            match key {
-                StoreKey::RouterKeys => stored.router_keys = Some(value.to_vec()),
-                StoreKey::DestinationKeys(name) => {
-                    stored.destinations.insert(name.clone(), value.to_vec());
-                }
-                StoreKey::NetDb(_) => stored.router_infos.push(value.clone()),
-                StoreKey::Profile(hash) => {
-                    stored.profiles.insert(*hash, value.to_vec());
-                }
-                StoreKey::AddressBook => stored.learned_hosts = Some(value.to_vec()),
-                // Our own RouterInfo is for others.
-                _ => {}
-            }
+            stored.put(key, value);
         }
         stored
     }
