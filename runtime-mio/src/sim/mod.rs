@@ -54,13 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<String, SimError> {
         }
         let merged = sim::merge(&documents)
             .map_err(|e| SimError::Document("these runs cannot be joined".to_owned(), e))?;
-        print(&if *json { line(&merged) } else { sim::merged_table(&merged) });
-        let missed = missed(&merged);
-        return if missed.is_empty() {
-            Ok(String::new())
-        } else {
-            Err(SimError::Missed(missed.join("\n")))
-        };
+        return judge(&merged, *json, Vec::new());
     }
     if options.list {
         return Ok(list());
@@ -202,13 +196,23 @@ fn sweep(options: &Options, first: u64, last: u64) -> Result<String, SimError> {
         }
     }
     match sim::merge(&documents) {
-        Ok(merged) => {
-            print(&if options.json { line(&merged) } else { sim::merged_table(&merged) });
-            broken.extend(missed(&merged));
+        Ok(merged) => judge(&merged, options.json, broken),
+        Err(e) => {
+            broken.push(e);
+            Err(SimError::Missed(broken.join("\n")))
         }
-        Err(e) => broken.push(e),
     }
-    if broken.is_empty() { Ok(String::new()) } else { Err(SimError::Missed(broken.join("\n"))) }
+}
+
+/// The text for joined runs; an error when one of them missed something, or `broken` has any.
+fn judge(merged: &Value, json: bool, mut broken: Vec<String>) -> Result<String, SimError> {
+    let text = if json { line(merged) } else { sim::merged_table(merged) };
+    broken.extend(missed(merged));
+    if broken.is_empty() {
+        return Ok(text);
+    }
+    print(&text);
+    Err(SimError::Missed(broken.join("\n")))
 }
 
 /// What some of the joined runs missed, and which of them.

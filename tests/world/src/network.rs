@@ -8,8 +8,50 @@ use ramson_core::router::output::{Event, StoreKey};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Not the public network, which has 2.
 const NET_ID: u8 = 99;
-const SITE_KEYS: &str = "site.dat";
+const SITE: &str = "site";
+
+/// What the next router of a world begins with.
+pub(crate) fn router(world: &World, tunnels: Tunnels) -> Config {
+    let mut config = Config::default();
+    config.network.id = NET_ID;
+    config.ntcp2.host = Some(world.next_address());
+    config.ntcp2.port = Some(12_345);
+    config.exploratory = tunnels;
+    config
+}
+
+/// It has a site, ...
+pub(crate) fn add_site(config: &mut Config, tunnels: Tunnels) {
+    let mut site = Server::new(SITE, SocketAddr::from(([127, 0, 0, 1], 80)));
+    (site.kind, site.tunnels) = (ServerKind::Http, tunnels);
+    config.servers.push(site);
+}
+
+/// ... or a proxy to read others'.
+pub(crate) fn add_proxy(config: &mut Config, tunnels: Tunnels) {
+    let mut proxy = HttpProxy::new(HttpProxy::DEFAULT_LISTEN);
+    proxy.tunnels = tunnels;
+    config.http_proxy = Some(proxy);
+}
+
+/// Hops, and tunnels each way.
+pub(crate) fn tunnels(length: u8, quantity: u8) -> Tunnels {
+    let mut tunnels = Tunnels::default();
+    (tunnels.length, tunnels.quantity) = (length, quantity);
+    tunnels
+}
+
+/// Where the site of a node is.
+///
+/// # Panics
+/// When it never had one.
+pub(crate) fn site_url(world: &World, host: NodeId) -> String {
+    let key = StoreKey::DestinationKeys(format!("{SITE}.dat").into());
+    let stored = world.stored(host, &key).unwrap();
+    format!("http://{}", DestinationKeys::decode(stored).unwrap().identity.b32_address())
+}
 
 /// How large, and how long the tunnels.
 #[derive(Clone, Copy, Debug)]
@@ -49,37 +91,19 @@ impl SmallWorld {
     #[must_use]
     pub fn new(seed: u64, shape: Shape) -> Self {
         let mut world = World::new(seed);
-        let mut tunnels = Tunnels::default();
-        (tunnels.length, tunnels.quantity) = (shape.length, shape.quantity);
-        let config = |world: &World| {
-            let mut config = Config::default();
-            config.network.id = NET_ID;
-            config.ntcp2.host = Some(world.next_address());
-            config.ntcp2.port = Some(12_345);
-            config.exploratory = tunnels;
-            config
-        };
+        let tunnels = tunnels(shape.length, shape.quantity);
         let mut floodfills = Vec::new();
         for _ in 0..shape.floodfills {
-            let mut config = config(&world);
+            let mut config = router(&world, tunnels);
             config.netdb.floodfill = Floodfill::On;
             floodfills.push(world.add_router(config));
         }
         let mut routers = Vec::new();
         for n in 0..shape.routers {
-            let mut config = config(&world);
+            let mut config = router(&world, tunnels);
             match n {
-                0 => {
-                    let mut proxy = HttpProxy::new(HttpProxy::DEFAULT_LISTEN);
-                    proxy.tunnels = tunnels;
-                    config.http_proxy = Some(proxy);
-                }
-                1 => {
-                    let target = SocketAddr::from(([127, 0, 0, 1], 80));
-                    let mut site = Server::new("site", target);
-                    (site.kind, site.tunnels) = (ServerKind::Http, tunnels);
-                    config.servers.push(site);
-                }
+                0 => add_proxy(&mut config, tunnels),
+                1 => add_site(&mut config, tunnels),
                 _ => {}
             }
             routers.push(world.add_router(config));
@@ -108,9 +132,7 @@ impl SmallWorld {
     /// The name of the site.
     #[must_use]
     pub fn site(&self) -> String {
-        let key = StoreKey::DestinationKeys(SITE_KEYS.into());
-        let stored = self.world.stored(self.host, &key).unwrap();
-        DestinationKeys::decode(stored).unwrap().identity.b32_address()
+        site_url(&self.world, self.host).trim_start_matches("http://").to_owned()
     }
 
     /// Fetches `n` bytes of the site and compares them.

@@ -8,6 +8,7 @@ mod node;
 mod pipe;
 mod weather;
 
+pub(crate) use chance::one_of;
 pub use http::Answer;
 pub use weather::Weather;
 

@@ -3,7 +3,7 @@
 //! [`Conduct`] of those routers; what it begins itself it does through the [`World`].
 
 use super::scenario;
-use crate::world::{NodeId, World};
+use crate::world::{NodeId, World, one_of};
 use ramson_core::keys::RouterKeys;
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::router::conduct::Conduct;
@@ -77,10 +77,6 @@ fn is_passing(message: &Message) -> bool {
     matches!(message.kind, MessageType::TUNNEL_DATA | MessageType::TUNNEL_GATEWAY)
 }
 
-fn happens(rng: &mut Rng, chance: f64) -> bool {
-    (rng.below(1_000_000) as f64) < chance * 1e6
-}
-
 /// Does something to what passes by.
 struct Passing {
     rng: Rng,
@@ -108,7 +104,7 @@ impl Adversary for Passing {
 
 impl Conduct for PassingConduct {
     fn receive(&mut self, _: Instant, _: &Hash, message: Message) -> Option<Message> {
-        if is_passing(&message) && happens(&mut self.rng, self.chance) {
+        if is_passing(&message) && one_of(&mut self.rng, self.chance) {
             return (self.what)(message);
         }
         Some(message)
@@ -167,7 +163,7 @@ impl Adversary for Delay {
 
 impl Conduct for DelayConduct {
     fn receive(&mut self, now: Instant, from: &Hash, message: Message) -> Option<Message> {
-        if is_passing(&message) && happens(&mut self.rng, self.chance) {
+        if is_passing(&message) && one_of(&mut self.rng, self.chance) {
             let mut kept = self.kept.lock().unwrap();
             kept.push_back((now + self.delay, self.node, *from, message));
             return None;

@@ -126,12 +126,17 @@ fn share(good: usize, all: usize) -> Option<f64> {
     (all > 0).then(|| 100.0 * good as f64 / all as f64)
 }
 
-fn judged(what: String, good: usize, all: usize, percent: f64, more: &str) -> Checked {
-    let measured = share(good, all);
-    let text = measured
-        .map_or("nothing to measure".to_owned(), |p| format!("{p:.2} % ({good} of {all}){more}"));
-    let met = measured.is_some_and(|p| p >= percent);
-    Checked { what, measured: text, percent: measured.map(round), met }
+/// A share that is to be `least` or more; `of`: what it is a share of, in words.
+fn judged(what: String, percent: Option<f64>, least: f64, of: &str) -> Checked {
+    let measured =
+        percent.map_or("nothing to measure".to_owned(), |percent| format!("{percent:.2} % {of}"));
+    let met = percent.is_some_and(|percent| percent >= least);
+    Checked { what, measured, percent: percent.map(round), met }
+}
+
+/// The same of things that are counted.
+fn counted(what: String, good: usize, all: usize, least: f64, more: &str) -> Checked {
+    judged(what, share(good, all), least, &format!("({good} of {all}){more}"))
 }
 
 fn check(expect: &Expect, scenario: &Scenario, series: &Series, lived: &[bool]) -> Checked {
@@ -160,19 +165,16 @@ fn check(expect: &Expect, scenario: &Scenario, series: &Series, lived: &[bool]) 
             let shares = pairs.values().map(|(good, all)| 100.0 * *good as f64 / *all as f64);
             let mean = shares.sum::<f64>() / pairs.len().max(1) as f64;
             let what = format!("{percent} % of the pages {}", between(from, to));
-            let measured = (!pairs.is_empty()).then_some(mean);
-            let text = measured.map_or("nothing to measure".to_owned(), |mean| {
-                format!("{mean:.2} % ({good} of {}, {} readers)", some.len(), pairs.len())
-            });
-            let met = measured.is_some_and(|mean| mean >= *percent);
-            Checked { what, measured: text, percent: measured.map(round), met }
+            let mean = (!pairs.is_empty()).then_some(mean);
+            let of = format!("({good} of {}, {} readers)", some.len(), pairs.len());
+            judged(what, mean, *percent, &of)
         }
         Expect::Streams { percent } => {
             let some: Vec<&Fetch> =
                 series.fetches.iter().filter(|f| f.slow && (f.ok || f.ends_lived)).collect();
             let good = some.iter().filter(|f| f.ok).count();
             let what = format!("{percent} % of the slow downloads whole");
-            judged(what, good, some.len(), *percent, "")
+            counted(what, good, some.len(), *percent, "")
         }
         Expect::Recovered { after, percent, within } => {
             let times: Vec<Option<Duration>> = recovered(series, lived, after.0);
@@ -190,19 +192,19 @@ fn check(expect: &Expect, scenario: &Scenario, series: &Series, lived: &[bool]) 
                 more += &format!(", {never} never");
             }
             let what = format!("{percent} % of the sites answer {within} after {after}");
-            judged(what, good, times.len(), *percent, &more)
+            counted(what, good, times.len(), *percent, &more)
         }
         Expect::Builds { from, to, percent } => {
             let sum = series.totals(from.0, to.map_or(end, |to| to.0));
             let (good, bad) = (sum.built as usize, sum.not_built as usize);
             let what = format!("{percent} % of the tunnels built {}", between(from, to));
-            judged(what, good, good + bad, *percent, "")
+            counted(what, good, good + bad, *percent, "")
         }
         Expect::Lookups { from, to, percent } => {
             let sum = series.totals(from.0, to.map_or(end, |to| to.0));
             let (good, bad) = (sum.found as usize, sum.not_found as usize);
             let what = format!("{percent} % of the lookups {}", between(from, to));
-            judged(what, good, good + bad, *percent, "")
+            counted(what, good, good + bad, *percent, "")
         }
     }
 }

@@ -5,19 +5,16 @@ use super::outcome::{Met, Outcome};
 use super::scenario::{Effect, Fault, FaultKind, Group, Scenario, TimeOfDay};
 use super::series::{Fetch, Sample, Series};
 use crate::content::content;
-use crate::world::{BrowserId, NodeId, Weather, World};
-use ramson_core::config::{Config, Floodfill, HttpProxy, Server, ServerKind, Tunnels};
-use ramson_core::keys::DestinationKeys;
+use crate::network;
+use crate::world::{BrowserId, NodeId, Weather, World, one_of};
+use ramson_core::config::Floodfill;
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::router::output::StoreKey;
 use ramson_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-const NET_ID: u8 = 99;
-const SITE_KEYS: &str = "site.dat";
 /// How long a reader waits after a failure.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Samples of a run.
@@ -67,7 +64,7 @@ pub(super) struct Run<'a> {
     seed: u64,
     world: World,
     all: Vec<NodeId>,
-    groups: BTreeMap<&'static str, Vec<NodeId>>,
+    groups: BTreeMap<Group, Vec<NodeId>>,
     pairs: Vec<Pair>,
     browsers: BTreeMap<BrowserId, (usize, bool)>,
     due: BTreeSet<(Duration, u64, Due)>,
@@ -118,39 +115,29 @@ impl<'a> Run<'a> {
         world.set_weather(Weather::from(scenario.links));
         let part = |share: f64| (net.routers as f64 * share).round() as usize;
         let (floodfills, sites) = (part(net.floodfills).max(1), part(net.sites).max(1));
-        let mut tunnels = Tunnels::default();
-        (tunnels.length, tunnels.quantity) = (net.length, net.quantity);
-        let mut groups: BTreeMap<&'static str, Vec<NodeId>> = BTreeMap::new();
+        let tunnels = network::tunnels(net.length, net.quantity);
+        let mut groups: BTreeMap<Group, Vec<NodeId>> = BTreeMap::new();
         let (mut all, mut infos) = (Vec::new(), Vec::new());
         let mut hidden_nodes = BTreeSet::new();
         for n in 0..net.routers {
-            let mut config = Config::default();
-            config.network.id = NET_ID;
-            config.ntcp2.host = Some(world.next_address());
-            config.ntcp2.port = Some(12_345);
-            config.exploratory = tunnels;
+            let mut config = network::router(&world, tunnels);
             let group = match n {
                 n if n < floodfills => {
                     config.netdb.floodfill = Floodfill::On;
-                    "floodfills"
+                    Group::Floodfills
                 }
                 n if n < floodfills + sites => {
-                    let target = SocketAddr::from(([127, 0, 0, 1], 80));
-                    let mut site = Server::new("site", target);
-                    (site.kind, site.tunnels) = (ServerKind::Http, tunnels);
-                    config.servers.push(site);
-                    "sites"
+                    network::add_site(&mut config, tunnels);
+                    Group::Sites
                 }
                 n if n < floodfills + 2 * sites => {
-                    let mut proxy = HttpProxy::new(HttpProxy::DEFAULT_LISTEN);
-                    proxy.tunnels = tunnels;
-                    config.http_proxy = Some(proxy);
-                    "readers"
+                    network::add_proxy(&mut config, tunnels);
+                    Group::Readers
                 }
-                _ => "others",
+                _ => Group::Others,
             };
-            let hidden = matches!(group, "readers" | "others")
-                && (lots.below(1_000_000) as f64) < net.firewalled * 1e6;
+            let hidden = matches!(group, Group::Readers | Group::Others)
+                && one_of(&mut lots, net.firewalled);
             if hidden {
                 (config.ntcp2.host, config.ntcp2.publish) = (None, false);
             }
@@ -186,7 +173,7 @@ impl<'a> Run<'a> {
             progress,
         };
         run.introduce(&infos);
-        run.pair()?;
+        run.pair();
         run.plan();
         Ok(run)
     }
@@ -218,24 +205,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn pair(&mut self) -> Result<(), String> {
+    fn pair(&mut self) {
         let (hosts, readers) = (self.group(Group::Sites), self.group(Group::Readers));
         let streams = (readers.len() as f64 * self.scenario.traffic.streams).round() as usize;
         for (n, (reader, host)) in readers.into_iter().zip(hosts).enumerate() {
-            let key = StoreKey::DestinationKeys(SITE_KEYS.into());
-            let stored = self.world.stored(host, &key).ok_or("a site has no keys")?;
-            let keys = DestinationKeys::decode(stored).map_err(|e| e.to_string())?;
             self.pairs.push(Pair {
                 reader,
                 host,
-                url: format!("http://{}", keys.identity.b32_address()),
+                url: network::site_url(&self.world, host),
                 page: None,
                 stream: None,
                 streams: n < streams,
                 next: 0,
             });
         }
-        Ok(())
     }
 
     fn plan(&mut self) {
@@ -279,7 +262,8 @@ impl<'a> Run<'a> {
         let end = self.scenario.duration.0;
         while let Some((at, _, due)) = self.due.first().copied().filter(|(at, ..)| *at <= end) {
             if let Some(browser) = self.world.run_until_news(Instant::ZERO + at) {
-                self.news(browser);
+                // Of one that is done, its connection ends too: nothing follows from that.
+                self.ended(browser);
                 continue;
             }
             self.due.pop_first();
@@ -332,11 +316,7 @@ impl<'a> Run<'a> {
                 }
             }
             Due::Stream(n) => self.download(n),
-            Due::GiveUp(browser) => {
-                if self.browsers.contains_key(&browser) {
-                    self.ended(browser);
-                }
-            }
+            Due::GiveUp(browser) => self.ended(browser),
             Due::Sample => {
                 self.sample();
                 self.push(now + self.step(), Due::Sample);
@@ -347,12 +327,9 @@ impl<'a> Run<'a> {
     fn sample(&mut self) {
         let honest: Vec<NodeId> =
             self.all.iter().filter(|id| !self.dishonest.contains(id)).copied().collect();
-        let resident = self.series.samples.last().map_or(0, |s| s.resident);
-        let sample = self.series.sample(&self.world, &honest, resident);
-        let resident = (self.progress)(&sample);
-        if let Some(last) = self.series.samples.last_mut() {
-            last.resident = resident;
-        }
+        let mut sample = self.series.sample(&self.world, &honest);
+        sample.resident = (self.progress)(&sample);
+        self.series.samples.push(sample);
     }
 
     fn ask(&mut self, n: usize) {
@@ -397,14 +374,7 @@ impl<'a> Run<'a> {
         Running { browser, from, size, starts }
     }
 
-    fn news(&mut self, browser: BrowserId) {
-        // Of one that is done, its connection ends too.
-        if self.browsers.contains_key(&browser) {
-            self.ended(browser);
-        }
-    }
-
-    /// An answer is whole, or will not be.
+    /// An answer is whole, or will not be. Once for each that was asked for.
     fn ended(&mut self, browser: BrowserId) {
         let Some((n, slow)) = self.browsers.remove(&browser) else { return };
         let pair = &mut self.pairs[n];
@@ -444,14 +414,10 @@ impl<'a> Run<'a> {
 
     /// Those of a group, by order of number.
     fn group(&self, group: Group) -> Vec<NodeId> {
-        let name = match group {
-            Group::All => return self.all.clone(),
-            Group::Floodfills => "floodfills",
-            Group::Sites => "sites",
-            Group::Readers => "readers",
-            Group::Others => "others",
-        };
-        self.groups.get(name).cloned().unwrap_or_default()
+        match group {
+            Group::All => self.all.clone(),
+            some => self.groups.get(&some).cloned().unwrap_or_default(),
+        }
     }
 
     /// Some of a group, by lot.

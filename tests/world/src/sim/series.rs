@@ -101,9 +101,9 @@ impl Totals {
 
 impl Series {
     /// Asks all routers how they are. Those that are not honest are not counted.
-    pub(super) fn sample(&mut self, world: &World, honest: &[NodeId], resident: u64) -> Sample {
+    pub(super) fn sample(&mut self, world: &World, honest: &[NodeId]) -> Sample {
         let now = world.now();
-        let mut sample = Sample { at: world.elapsed(), resident, ..Sample::default() };
+        let mut sample = Sample { at: world.elapsed(), ..Sample::default() };
         for id in honest {
             let Some(router) = world.router(*id) else { continue };
             let report = router.report(now);
@@ -135,7 +135,6 @@ impl Series {
         let up = sample.up.max(1) as f64;
         sample.known /= up;
         sample.transit /= up;
-        self.samples.push(sample);
         sample
     }
 

@@ -51,3 +51,9 @@ impl Chance {
         self.pieces.between(1, limit as u64) as usize
     }
 }
+
+/// True in `share` of all cases.
+pub(crate) fn one_of(rng: &mut Rng, share: f64) -> bool {
+    const WHOLE: f64 = 1_000_000_000.0;
+    share > 0.0 && rng.below(WHOLE as u64) < (share * WHOLE) as u64
+}

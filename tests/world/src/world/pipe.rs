@@ -202,8 +202,7 @@ impl World {
 
     pub(super) fn handle_reset(&mut self, id: EndId) {
         // One that is lost is not sent again; who sends on learns it then.
-        let far = self.ends.get(&id).and_then(|end| Some((end.far?, end.node)));
-        if far.is_some_and(|(far, node)| !self.passes(self.homes[&far], node)) {
+        if !self.is_reached(id) {
             return;
         }
         self.fail(id, ConnError::Reset);

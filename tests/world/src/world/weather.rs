@@ -1,5 +1,6 @@
 //! What links do to what they carry, and which of them are up.
 
+use super::chance::one_of;
 use super::pipe::EndId;
 use super::{Happening, NodeId, World};
 use ramson_core::rng::Rng;
@@ -12,8 +13,8 @@ const SEGMENT: usize = 1440;
 /// The least time after which TCP sends a segment again that nobody acknowledged, and the most.
 const MIN_RETRY: Duration = Duration::from_millis(200);
 const MAX_RETRY: Duration = Duration::from_secs(60);
-/// What a connection has under way at first.
-const FIRST_WINDOW: usize = 10 * SEGMENT;
+/// What a connection has under way when it loses its first segment.
+const WINDOW_AT_FIRST_LOSS: usize = 100 * SEGMENT;
 /// How often a kernel asks for a connection.
 const MAX_SYNS: u32 = 5;
 
@@ -77,12 +78,6 @@ impl Default for Weather {
     }
 }
 
-/// True in `share` of all cases.
-fn one_of(rng: &mut Rng, share: f64) -> bool {
-    const WHOLE: f64 = 1_000_000_000.0;
-    share > 0.0 && rng.below(WHOLE as u64) < (share * WHOLE) as u64
-}
-
 /// What a sender's TCP knows of its way: the segments that are being lost, and what it lets itself have
 /// under way.
 pub(super) struct Congestion {
@@ -131,7 +126,7 @@ impl Congestion {
         }
         self.reduced = now;
         if self.window == usize::MAX {
-            self.window = FIRST_WINDOW * 10;
+            self.window = WINDOW_AT_FIRST_LOSS;
         }
         self.window = (self.window / 10 * 7).max(2 * SEGMENT);
         self.threshold = self.window;
@@ -210,6 +205,12 @@ impl World {
         a == b || (from.side == to.side && from.link && to.link)
     }
 
+    /// Whether what its other end sends reaches an end.
+    pub(super) fn is_reached(&self, id: EndId) -> bool {
+        let Some(end) = self.ends.get(&id) else { return true };
+        end.far().is_none_or(|far| self.passes(self.homes[&far], end.node()))
+    }
+
     /// How much later than usual a piece arrives, or is damaged. The end is that of its sender.
     pub(super) fn storm(&mut self, from: EndId, node: NodeId, piece: &mut [u8]) -> Duration {
         let weather = self.weather.and(self.nodes[node.0].weather);
@@ -264,30 +265,25 @@ impl World {
 
     /// Lets it wait if the link is down, or if something waits already.
     pub(super) fn stall(&mut self, to: EndId, what: Stalled) -> Option<Stalled> {
-        let Some(end) = self.ends.get(&to) else { return Some(what) };
-        let far = end.far().map(|far| self.homes[&far]);
-        let open = far.is_none_or(|far| self.passes(far, end.node()));
-        let end = self.ends.get_mut(&to).unwrap();
-        if open && end.stall.queue.is_empty() {
+        let open = self.is_reached(to);
+        let at = self.now + MIN_RETRY;
+        let Some(end) = self.ends.get_mut(&to) else { return Some(what) };
+        let first = end.stall.queue.is_empty();
+        if open && first {
             return Some(what);
         }
-        if end.stall.queue.is_empty() {
+        end.stall.queue.push_back(what);
+        if first {
             end.stall.retry = MIN_RETRY;
-            let at = self.now + MIN_RETRY;
-            end.stall.queue.push_back(what);
             self.push(at, Happening::Retry(to));
-        } else {
-            end.stall.queue.push_back(what);
         }
         None
     }
 
     /// The kernel tries again to send what waits.
     pub(super) fn handle_retry(&mut self, to: EndId) {
-        let Some(end) = self.ends.get(&to) else { return };
-        let far = end.far().map(|far| self.homes[&far]);
-        let open = far.is_none_or(|far| self.passes(far, end.node()));
-        let end = self.ends.get_mut(&to).unwrap();
+        let open = self.is_reached(to);
+        let Some(end) = self.ends.get_mut(&to) else { return };
         if !open {
             end.stall.retry = (end.stall.retry * 2).min(MAX_RETRY);
             let at = self.now + end.stall.retry;
