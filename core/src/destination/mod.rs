@@ -25,17 +25,21 @@ use crate::wire::identity::Identity;
 use crate::wire::lease_set::{Lease, LeaseSet};
 use crate::wire::payload::Payload;
 use acks::Acks;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use remotes::Remotes;
-use routes::Resolution;
 pub use routes::Unresolved;
+use routes::{REFRESH_AGAIN, Resolution};
 pub use send::Parcel;
 
 /// How long a message may take to the other side.
 const MESSAGE_LIFETIME: Duration = Duration::from_secs(10);
+/// A remote that nothing reached is sought anew for this long after that was said last.
+const SEEK_FOR: Duration = Duration::from_secs(30);
+/// Remotes that are sought anew; when full, no other one is.
+const MAX_LOST: usize = 64;
 /// Timeouts in a row after which a session is doubted.
 const SUSPECT_AFTER: u32 = 3;
 /// Encryption type of our ratchet key in lease sets.
@@ -63,6 +67,8 @@ pub enum DestinationAction {
         /// When the message left.
         sent: Instant,
     },
+    /// Nothing seems to get through to somebody: our tunnels may be the reason.
+    Doubted,
     /// A payload arrived.
     Received {
         /// The sender, when the session is bound to one.
@@ -94,6 +100,10 @@ pub struct Destination {
     rebuild_at: Option<Instant>,
     rebuilt: Option<Instant>,
     acks: Acks,
+    /// Remotes that nothing reaches: when that was said last, and the timeouts until then.
+    lost: BTreeMap<Hash, (Instant, u32)>,
+    /// When to look whether some of them are to be sought anew.
+    seek_at: Option<Instant>,
     /// What found no tunnel.
     unsent: VecDeque<Parcel>,
     /// When to try again what waits for a session, for room in one, or for another lookup.
@@ -124,6 +134,8 @@ impl Destination {
             rebuild_at: None,
             rebuilt: None,
             acks: Acks::default(),
+            lost: BTreeMap::new(),
+            seek_at: None,
             unsent: VecDeque::new(),
             retry_at: None,
             expire_at: now + remotes::LIFETIME,
@@ -225,6 +237,9 @@ impl Destination {
         }
         self.after_sessions(now, unix);
         self.rebuild_if_due(now, unix);
+        if self.seek_at.is_some_and(|at| at <= now) {
+            self.seek(now, unix);
+        }
         if now >= self.expire_at {
             self.expire_at = now + remotes::LIFETIME / 4;
             self.remotes.expire(now);
@@ -236,16 +251,26 @@ impl Destination {
     pub fn handle_stall(&mut self, now: Instant, unix: UnixTime, to: Hash, timeouts: u32) {
         let Some(remote) = self.remotes.get_mut(&to) else { return };
         remote.abandon_route();
+        self.actions.push_back(DestinationAction::Doubted);
         if timeouts >= SUSPECT_AFTER
             && let Some(key) = remote.key()
         {
             self.sessions.suspect(&ecies::Remote { destination: to, key });
         }
-        if remote.wants_refresh(now, unix) {
+        if self.lost.len() < MAX_LOST || self.lost.contains_key(&to) {
+            self.lost.insert(to, (now, timeouts));
+            self.seek_at = earliest(self.seek_at, Some(now + REFRESH_AGAIN));
+        }
+        if remote.wants_refresh(now, unix, timeouts) {
             self.look_up(to);
         } else {
             self.look_up_if_needed(now, unix, to);
         }
+    }
+
+    /// Remotes that nothing reached lately.
+    pub fn lost(&self) -> impl Iterator<Item = Hash> {
+        self.lost.keys().copied()
     }
 
     /// Finds the identity behind `hash`; answered by [`DestinationAction::Resolved`].
@@ -274,7 +299,7 @@ impl Destination {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = earliest(self.sessions.poll_timeout(), self.rebuild_at);
-        earliest(due, earliest(self.retry_at, Some(self.expire_at)))
+        earliest(due, earliest(self.retry_at, earliest(self.seek_at, Some(self.expire_at))))
     }
 }
 
@@ -286,6 +311,18 @@ impl Destination {
         remote.looked_up(now, enough);
         self.resolved(unix, hash, why);
         self.send_waiting_for(now, unix, hash);
+    }
+
+    /// Whom nothing reaches may have moved: whoever waits for the next timeout of a stream, up to eight
+    /// seconds each time, learns that late.
+    fn seek(&mut self, now: Instant, unix: UnixTime) {
+        self.lost.retain(|_, (at, _)| now.saturating_since(*at) < SEEK_FOR);
+        for (hash, (_, timeouts)) in self.lost.clone() {
+            if self.remotes.get_mut(&hash).is_some_and(|r| r.wants_refresh(now, unix, timeouts)) {
+                self.look_up(hash);
+            }
+        }
+        self.seek_at = (!self.lost.is_empty()).then(|| now + REFRESH_AGAIN);
     }
 
     /// Tells who waits for the identity behind `hash`.
@@ -347,6 +384,9 @@ impl Destination {
             return;
         }
         let payload = sized::decode(&message.body).and_then(Payload::decode);
+        if let Some(from) = from {
+            self.lost.remove(&from);
+        }
         match payload {
             Ok(payload) => {
                 self.actions.push_back(DestinationAction::Received { from, payload });
@@ -361,6 +401,7 @@ impl Destination {
             match event {
                 ecies::Event::Acked(id) => {
                     let Some(sent) = self.acks.take(id) else { continue };
+                    self.lost.remove(&sent.to);
                     if let Some(remote) = self.remotes.get_mut(&sent.to)
                         && sent.lease_set.is_some()
                     {

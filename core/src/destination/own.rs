@@ -27,14 +27,17 @@ const ACTIVE: Duration = Duration::from_secs(60);
 const MAX_TOLD: usize = 16;
 
 impl Destination {
-    /// Our tunnels changed: the leases of the inbound ones, and the outbound ones.
+    /// Our tunnels changed: the leases of the inbound ones, and the outbound ones. Says whether there
+    /// are new ones.
     pub fn handle_tunnels(
         &mut self,
         now: Instant,
         unix: UnixTime,
         leases: Vec<Lease>,
         outbound: Vec<OutboundId>,
-    ) {
+    ) -> bool {
+        let new = outbound.iter().any(|id| !self.outbound.contains(id))
+            || leases.iter().any(|l| !self.leases.iter().any(|old| same(old, l)));
         self.outbound = outbound;
         if self.leases != leases {
             self.leases = leases;
@@ -45,6 +48,7 @@ impl Destination {
         self.rebuild_if_due(now, unix);
         self.send_unsent(unix);
         self.send_waiting(now, unix);
+        new
     }
 
     pub(super) fn rebuild_if_due(&mut self, now: Instant, unix: UnixTime) {

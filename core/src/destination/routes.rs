@@ -17,7 +17,9 @@ const RETRY: Duration = Duration::from_secs(4);
 /// ... so many times.
 const MAX_DOUBLINGS: u32 = 2;
 /// A lease set whose leases do not work is not asked for anew before this.
-const REFRESH_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const REFRESH_AGAIN: Duration = Duration::from_secs(5);
+/// After so many timeouts in a row it is asked for although some lease was not tried.
+const MANY_TIMEOUTS: u32 = 2;
 /// A lease set is looked up again when all its leases end within this.
 const REFRESH_BEFORE: Duration = Duration::from_secs(45);
 /// A lease that ends within this is not used any more.
@@ -142,9 +144,10 @@ impl Remote {
 
     /// True when a newer lease set should be asked for although this one has not ended: its tunnels
     /// may be gone long before their time.
-    pub(super) fn wants_refresh(&mut self, now: Instant, unix: UnixTime) -> bool {
+    pub(super) fn wants_refresh(&mut self, now: Instant, unix: UnixTime, timeouts: u32) -> bool {
         let mut live = self.leases().iter().filter(|l| l.expires > unix + MIN_LEASE_LEFT);
-        let worn_out = live.all(|l| self.failed.contains(&(l.gateway, l.tunnel)));
+        let worn_out =
+            timeouts >= MANY_TIMEOUTS || live.all(|l| self.failed.contains(&(l.gateway, l.tunnel)));
         let lately = self.refreshed.is_some_and(|at| now.saturating_since(at) < REFRESH_AGAIN);
         let wants = worn_out && !lately && self.resolution != Resolution::Running;
         if wants {

@@ -31,6 +31,7 @@ struct Side {
     lookups: Vec<(Instant, Hash)>,
     published: Vec<LeaseSet>,
     confirmed: Vec<(OutboundId, Instant)>,
+    doubted: usize,
     resolved: Vec<Result<Hash, Unresolved>>,
     /// The router has no tunnel for it, whatever it believes.
     no_tunnels: bool,
@@ -63,6 +64,7 @@ impl Pair {
                 lookups: Vec::new(),
                 published: Vec::new(),
                 confirmed: Vec::new(),
+                doubted: 0,
                 resolved: Vec::new(),
                 no_tunnels: false,
                 instead: None,
@@ -122,6 +124,7 @@ impl Pair {
                     }
                 }
                 DestinationAction::Confirmed { via, sent } => side.confirmed.push((via, sent)),
+                DestinationAction::Doubted => side.doubted += 1,
                 DestinationAction::Received { payload, .. } => side.received.push(payload.data),
                 DestinationAction::Resolved { result, .. } => {
                     side.resolved.push(result.map(|identity| identity.hash()));

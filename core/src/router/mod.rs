@@ -533,6 +533,7 @@ impl Router {
         match action {
             AppAction::Send { app, via, parcel } => self.send_parcel(now, app, via, parcel),
             AppAction::Confirmed { via, sent } => self.tunnels.confirm(via, sent),
+            AppAction::Doubted { app } => self.tunnels.doubt(now, unix, apps::pool_of(app)),
             AppAction::Lookup { app, key } => self.look_up_lease_set(now, app, key),
             AppAction::Publish { app, lease_set } => {
                 let ctx = Context(apps::pool_of(app).0);

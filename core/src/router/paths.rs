@@ -15,6 +15,7 @@ use crate::wire::hash::Hash;
 use crate::wire::router_info::Bandwidth;
 use crate::wire::tunnel::Delivery as TunnelDelivery;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// Candidates that one choice of a path looks at: all in small networks, a sample in large ones.
 const CANDIDATES: usize = 300;
@@ -23,6 +24,12 @@ const LOCAL_REQUESTS_PER_HOP: u32 = 10_000;
 /// How much less a loaded or untried router is chosen.
 const CONGESTED_DIVISOR: u32 = 8;
 const COOLING_DIVISOR: u32 = 64;
+/// While our tunnels break in numbers, how much more those are chosen that we heard so lately.
+const LIVELY_FACTOR: u32 = 16;
+const LIVELY: Duration = Duration::from_secs(15);
+/// And those that were in a tunnel whose test came back: where most routers are useless, paths of
+/// three of the others hardly ever work.
+const CARRIED_FACTOR: u32 = 256;
 
 /// A pool's shape as configured.
 pub(super) const fn pool(shape: &config::Tunnels) -> PoolConfig {
@@ -78,7 +85,7 @@ impl Router {
             }
             TunnelAction::Received { pool, message } => self.handle_received(now, pool, message),
             TunnelAction::PoolChanged(pool) => {
-                if pool != PoolId::EXPLORATORY {
+                if !matches!(pool, PoolId::EXPLORATORY | PoolId::SCOUTS) {
                     let leases = self.tunnels.inbound_leases(now, unix, pool);
                     let outbound = self.tunnels.ranked_outbound(now, pool);
                     if !leases.is_empty() && !outbound.is_empty() {
@@ -109,7 +116,7 @@ impl Router {
         let hops = if length == 0 {
             Some(Vec::new())
         } else {
-            let candidates = self.candidates(now, unix);
+            let candidates = self.candidates(now, unix, pool);
             let request = PathRequest {
                 direction,
                 length,
@@ -129,10 +136,14 @@ impl Router {
         self.tunnels.handle_path(now, unix, build, &hops);
     }
 
-    /// The routers that may be hops, with how much we want them.
-    fn candidates(&mut self, now: Instant, unix: UnixTime) -> Vec<Candidate> {
-        let (counts, tunnels) = self.tunnels.hop_counts();
-        let peers = &self.peers;
+    /// The routers that may be hops of a pool, with how much we want them.
+    fn candidates(&mut self, now: Instant, unix: UnixTime, pool: PoolId) -> Vec<Candidate> {
+        let (counts, all_tunnels) = self.tunnels.hop_counts();
+        let (peers, tunnels) = (&self.peers, &self.tunnels);
+        let trouble = tunnels.in_trouble(now);
+        let lively = |hash: &Hash| {
+            peers.heard_within(now, hash, LIVELY) || tunnels.alive_within(now, hash, LIVELY)
+        };
         self.netdb
             .draw_candidates(now, unix, CANDIDATES)
             .into_iter()
@@ -150,8 +161,18 @@ impl Router {
                 if c.standing.cooling {
                     weight /= COOLING_DIVISOR;
                 }
+                if trouble && lively(&c.hash) {
+                    weight = weight.saturating_mul(LIVELY_FACTOR);
+                }
+                if trouble && tunnels.carried_lately(now, &c.hash) {
+                    // Scouts look for others.
+                    weight = match pool {
+                        PoolId::SCOUTS => weight / CARRIED_FACTOR,
+                        _ => weight.saturating_mul(CARRIED_FACTOR),
+                    };
+                }
                 let uses = counts.get(&c.hash).copied().unwrap_or(0);
-                let share = (uses * 1000).checked_div(tunnels).unwrap_or(0);
+                let share = (uses * 1000).checked_div(all_tunnels).unwrap_or(0);
                 let v4 = c.host.is_ipv4();
                 Candidate {
                     hash: c.hash,

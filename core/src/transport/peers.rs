@@ -188,6 +188,8 @@ struct Link {
     up_at: Option<Instant>,
     /// When it carried a message.
     used: Instant,
+    /// When it brought anything.
+    heard: Instant,
     /// Where it came from, if it is up and inbound.
     place: Option<Place>,
     /// When it ends because another session took over.
@@ -240,6 +242,12 @@ impl Peers {
     /// True when a session with `peer` is up.
     pub(crate) fn is_connected(&self, peer: &Hash) -> bool {
         self.by_peer.get(peer).and_then(|c| self.links.get(c)).is_some_and(|l| l.stage == Stage::Up)
+    }
+
+    /// True when a session with `peer` is up and brought something within `within`.
+    pub(crate) fn heard_within(&self, now: Instant, peer: &Hash, within: Duration) -> bool {
+        let link = self.by_peer.get(peer).and_then(|conn| self.links.get(conn));
+        link.is_some_and(|l| l.stage == Stage::Up && now.saturating_since(l.heard) < within)
     }
 
     /// True when `conn` is one of ours.
@@ -392,6 +400,7 @@ impl Peers {
         let _ = self.inbound.available(now);
         self.inbound.take(bytes.len());
         let Some(link) = self.links.get_mut(&conn) else { return false };
+        link.heard = now;
         if link.stage == Stage::Up {
             self.heard = Some(now);
         }
@@ -806,6 +815,7 @@ impl Link {
             stage,
             up_at: None,
             used: now,
+            heard: now,
             place: None,
             retire_at: None,
             inform_at: None,

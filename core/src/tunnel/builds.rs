@@ -229,6 +229,9 @@ impl Tunnels {
     /// whose gateway is not the new endpoint, if there is one: i2pd 2.45 leaves a reply that it
     /// delivers to itself lying in its gateway until another message comes.
     fn reply_tunnel(&mut self, clock: Clock, pool: PoolId, endpoint: Hash) -> Option<u32> {
+        if pool == PoolId::SCOUTS {
+            return Some(self.hidden_inbound(clock, pool));
+        }
         let mut ranked = self.ranked_inbound(clock.now, pool);
         if pool != PoolId::EXPLORATORY {
             ranked.extend(self.ranked_inbound(clock.now, PoolId::EXPLORATORY));
@@ -246,6 +249,9 @@ impl Tunnels {
 
     /// A tunnel for the request of an inbound build.
     fn request_tunnel(&mut self, now: Instant, pool: PoolId, gateway: Hash) -> Option<OutboundId> {
+        if pool == PoolId::SCOUTS {
+            return None;
+        }
         let mut ranked = self.ranked_outbound(now, pool);
         if pool != PoolId::EXPLORATORY {
             ranked.extend(self.ranked_outbound(now, PoolId::EXPLORATORY));
@@ -258,10 +264,11 @@ impl Tunnels {
         (!doubted || !self.may_bootstrap(pool)).then_some(best)
     }
 
-    /// Whether a pool may build without another tunnel: the exploratory one, and any where there
-    /// is no exploratory one.
+    /// Whether a pool may build without another tunnel: the exploratory one, scouts, and any where
+    /// there is no exploratory one.
     pub(crate) fn may_bootstrap(&self, pool: PoolId) -> bool {
-        pool == PoolId::EXPLORATORY || !self.pools.contains_key(&PoolId::EXPLORATORY)
+        matches!(pool, PoolId::EXPLORATORY | PoolId::SCOUTS)
+            || !self.pools.contains_key(&PoolId::EXPLORATORY)
     }
 
     /// A return path without hops, for replies to the first builds of a pool.
@@ -442,7 +449,7 @@ impl Tunnels {
         match (failure, &build.sent) {
             (Failure::TimedOut, Some(sent)) => {
                 // Who was heard of since is not the silent one.
-                let silent = |peer: &Hash| self.alive.get(peer).is_none_or(|at| *at < sent.at);
+                let silent = |peer: &Hash| self.alive.last(peer).is_none_or(|at| at < sent.at);
                 let hops = sent.asked.hops.iter().map(|h| h.hash);
                 pool.avoid(clock.now, Doubt::Build, hops.filter(silent));
             }

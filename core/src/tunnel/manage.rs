@@ -21,10 +21,8 @@ pub(crate) const HEDGE_AFTER: Duration = Duration::from_millis(2500);
 /// Tunnels of one direction that a pool holds at most, beyond twice those it wants.
 const MAX_SURPLUS: usize = 4;
 
-/// Routers whose latest sign of life is remembered; when full, old ones go, then any.
-const MAX_ALIVE: usize = 1024;
-/// Older signs of life mean nothing.
-const ALIVE_FOR: Duration = Duration::from_secs(60);
+/// A tunnel that brought or carried something so lately is not doubted.
+const HEARD_LATELY: Duration = Duration::from_secs(2);
 
 impl Tunnels {
     /// Adds a pool, or changes the shape of one; its tunnels are built from now on.
@@ -61,6 +59,9 @@ impl Tunnels {
     /// Starts what a pool lacks.
     pub(crate) fn maintain(&mut self, clock: Clock, id: PoolId) {
         let now = clock.now;
+        if id == PoolId::SCOUTS && self.knows_enough(now) {
+            return;
+        }
         loop {
             let Some(pool) = self.pools.get(&id) else { return };
             let mine = || self.builds.values().filter(|b| b.pool == id);
@@ -228,13 +229,10 @@ impl Tunnels {
         peers: impl Iterator<Item = Hash>,
     ) {
         for peer in peers {
-            if self.alive.len() >= MAX_ALIVE && !self.alive.contains_key(&peer) {
-                self.alive.retain(|_, at| now.saturating_since(*at) < ALIVE_FOR);
-                if self.alive.len() >= MAX_ALIVE {
-                    self.alive.pop_first();
-                }
+            self.alive.see(now, peer);
+            if doubt == Doubt::Test {
+                self.carried.see(now, peer);
             }
-            self.alive.insert(peer, now);
             for pool in self.pools.values_mut() {
                 pool.clear_name(peer, doubt);
             }
@@ -281,6 +279,10 @@ impl Tunnels {
 
     fn tunnel_failed(&mut self, clock: Clock, pool: PoolId, direction: Direction, blamed: &[Hash]) {
         log::debug!("{direction:?} tunnel of {pool:?} failed");
+        if pool != PoolId::SCOUTS {
+            let left = self.own_tunnels(clock.now);
+            self.trouble.failed(clock.now, left);
+        }
         let hops = u8::try_from(blamed.len()).unwrap_or(u8::MAX);
         for peer in blamed {
             self.report(*peer, Outcome::TestFailed { hops });
@@ -293,6 +295,37 @@ impl Tunnels {
         }
         self.changed.insert(pool);
         self.maintain(clock, pool);
+    }
+
+    /// Our own tunnels that take messages as far as we know.
+    fn own_tunnels(&self, now: Instant) -> usize {
+        let inbound = self.inbound.values().filter(|t| !t.hidden).map(|t| (t.pool, &t.life));
+        let outbound = self.outbound.values().map(|t| (t.pool, &t.life));
+        let own = inbound.chain(outbound).filter(|(pool, _)| *pool != PoolId::SCOUTS);
+        own.filter(|(_, life)| life.is_usable(now)).count()
+    }
+
+    /// Nothing seems to get through from or to the owner of a pool: its tunnels are tested now, but
+    /// for those of which we heard a moment ago.
+    pub fn doubt(&mut self, now: Instant, unix: UnixTime, pool: PoolId) {
+        let clock = self.clock(now, unix);
+        let tests = &self.tests;
+        let doubtful = |heard: Option<Instant>, life: &Life| {
+            heard.max(life.passed_at).is_none_or(|at| now.saturating_since(at) >= HEARD_LATELY)
+        };
+        for (id, t) in self.outbound.iter_mut().filter(|(_, t)| t.pool == pool) {
+            if doubtful(t.heard, &t.life) && !tests.values().any(|test| test.outbound == *id) {
+                t.life.next_test = t.life.next_test.min(now);
+            }
+        }
+        for (id, t) in self.inbound.iter_mut().filter(|(_, t)| t.pool == pool) {
+            if doubtful(t.heard, &t.life) && !tests.values().any(|test| test.inbound == *id) {
+                t.life.next_test = t.life.next_test.min(now);
+            }
+        }
+        self.start_tests(clock, pool);
+        self.drain_loopback(clock);
+        self.update_deadline(now);
     }
 
     /// Our own tunnels that are over.

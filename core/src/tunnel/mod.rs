@@ -19,9 +19,12 @@ mod participant;
 mod pool;
 mod replay;
 mod requests;
+mod scout;
 pub mod select;
+mod signs;
 mod test;
 mod transit;
+mod trouble;
 mod verdict;
 
 pub use build::answer::{BadRequest, BuildJob, BuildJobDone, MAX_WAIT};
@@ -69,6 +72,8 @@ pub struct PoolId(pub u32);
 impl PoolId {
     /// The router's own pool, through which the tunnels of all others can be built too.
     pub const EXPLORATORY: Self = Self(0);
+    /// Tunnels of one hop that carry tests only, while ours break in numbers.
+    pub const SCOUTS: Self = Self(u32::MAX);
 }
 
 /// A build, from the question for a path to its end.
@@ -272,7 +277,10 @@ pub struct Tunnels {
     /// How long builds take, lately.
     build_latency: Option<Duration>,
     /// When routers last did their part in a build or a test.
-    alive: BTreeMap<Hash, Instant>,
+    alive: signs::Signs,
+    /// When routers last were in a tunnel whose test came back.
+    carried: signs::Signs,
+    trouble: trouble::Trouble,
     /// Pools to announce.
     changed: BTreeSet<PoolId>,
     /// Gateways with an open cell.
@@ -312,7 +320,9 @@ impl Tunnels {
             budget: fragment::Budget::default(),
             next_id: 0,
             build_latency: None,
-            alive: BTreeMap::new(),
+            alive: signs::Signs::default(),
+            carried: signs::Signs::default(),
+            trouble: trouble::Trouble::default(),
             changed: BTreeSet::new(),
             open: Vec::new(),
             loopback: VecDeque::new(),
@@ -391,6 +401,7 @@ impl Tunnels {
         self.expire_tests(clock);
         self.expire_own(clock);
         self.transit.handle_timeout(now, &mut self.budget);
+        self.tend_scouts(clock);
         let pools: Vec<PoolId> = self.pools.keys().copied().collect();
         for pool in pools {
             self.maintain(clock, pool);

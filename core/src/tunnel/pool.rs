@@ -146,6 +146,11 @@ impl Side {
         self.retry_at = Some(self.retry_at.map_or(at, |old| old.max(at)));
     }
 
+    /// No build before this.
+    pub(crate) fn pause(&mut self, until: Instant) {
+        self.retry_at = self.retry_at.max(Some(until));
+    }
+
     /// Something changed for the better: try now.
     pub(crate) const fn hurry(&mut self) {
         self.retry_at = None;

@@ -28,8 +28,8 @@ const NO_PARTNER: Duration = Duration::from_secs(1);
 /// A test under way.
 pub(crate) struct Test {
     pool: PoolId,
-    outbound: OutboundId,
-    inbound: u32,
+    pub(crate) outbound: OutboundId,
+    pub(crate) inbound: u32,
     id: u32,
     key: Once,
     sent: Instant,
@@ -127,7 +127,8 @@ impl Tunnels {
             return;
         }
         let known = o.life.rtt.max(i.life.rtt);
-        let timeout = known.map_or(FIRST_TIMEOUT, |rtt| {
+        let first = if pool == PoolId::SCOUTS { MIN_TIMEOUT } else { FIRST_TIMEOUT };
+        let timeout = known.map_or(first, |rtt| {
             (rtt * 4 + Duration::from_secs(1)).clamp(MIN_TIMEOUT, MAX_TIMEOUT)
         });
         let delivery =
@@ -186,6 +187,9 @@ impl Tunnels {
         for peer in hops {
             self.report(peer, Outcome::TestPassed { latency: rtt });
         }
+        if test.pool == PoolId::SCOUTS {
+            self.scout_passed(clock, test);
+        }
     }
 
     /// Gives up tests that did not come back.
@@ -206,6 +210,10 @@ impl Tunnels {
     fn test_failed(&mut self, clock: Clock, test: &Test) {
         if let Some(pool) = self.pools.get_mut(&test.pool) {
             pool.tests_failed += 1;
+        }
+        if test.pool == PoolId::SCOUTS {
+            self.scout_lost(clock, test);
+            return;
         }
         let outbound = self.outbound.get(&test.outbound).map(|t| t.evidence(test.sent));
         let inbound = self.inbound.get(&test.inbound).map(|t| t.evidence(test.sent));

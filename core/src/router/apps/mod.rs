@@ -50,6 +50,8 @@ pub(super) enum AppAction {
     Send { app: usize, via: OutboundId, parcel: Parcel },
     /// What left through this tunnel at that time arrived.
     Confirmed { via: OutboundId, sent: Instant },
+    /// Nothing seems to get through from or to an application.
+    Doubted { app: usize },
     /// Find a lease set.
     Lookup { app: usize, key: Hash },
     /// Publish a lease set.
@@ -203,8 +205,13 @@ impl Apps {
         leases: Vec<Lease>,
         outbound: Vec<OutboundId>,
     ) {
-        if let Some(app) = app_of(pool).and_then(|i| self.apps.get_mut(&i)) {
-            app.destination.handle_tunnels(now, unix, leases, outbound);
+        if let Some(app) = app_of(pool).and_then(|i| self.apps.get_mut(&i))
+            && app.destination.handle_tunnels(now, unix, leases, outbound)
+        {
+            // New ways for what did not get through: now, not at the next timeout.
+            for hash in app.destination.lost().collect::<Vec<_>>() {
+                app.streams.handle_rerouted(now, &hash);
+            }
         }
     }
 
@@ -398,6 +405,9 @@ impl Apps {
             }
             DestinationAction::Confirmed { via, sent } => {
                 self.actions.push_back(AppAction::Confirmed { via, sent });
+            }
+            DestinationAction::Doubted => {
+                self.actions.push_back(AppAction::Doubted { app: index });
             }
             DestinationAction::Message(message) => {
                 self.actions.push_back(AppAction::Message { app: index, message });
