@@ -2,6 +2,7 @@
 
 mod chance;
 mod disk;
+mod ends;
 mod http;
 mod journal;
 mod node;
@@ -13,6 +14,7 @@ pub use http::Answer;
 pub use weather::Weather;
 
 use chance::Chance;
+use ends::Ends;
 use node::Node;
 use pipe::{End, EndId};
 use ramson_core::client::control::FloodfillReport;
@@ -64,10 +66,9 @@ pub struct World {
     loses_wakes: bool,
     /// Milliseconds that wall clocks are ahead of [`EPOCH`].
     ahead: i64,
-    ends: BTreeMap<EndId, End>,
-    /// The node of every end there ever was.
-    homes: BTreeMap<EndId, NodeId>,
-    next_end: u64,
+    ends: Ends,
+    /// Connections between routers that were asked for.
+    dialled: u64,
     browsers: Vec<Browser>,
     /// Browsers that have an answer, or an end, since somebody asked.
     news: VecDeque<BrowserId>,
@@ -140,9 +141,8 @@ impl World {
             weather: Weather::FAIR,
             loses_wakes: false,
             ahead: 0,
-            ends: BTreeMap::new(),
-            homes: BTreeMap::new(),
-            next_end: 0,
+            ends: Ends::default(),
+            dialled: 0,
             browsers: Vec::new(),
             news: VecDeque::new(),
             chance: Chance::new(&Seed::from_number(seed)),
@@ -302,6 +302,12 @@ impl World {
         self.events
     }
 
+    /// Connections that routers opened to each other, or tried to.
+    #[must_use]
+    pub const fn dialled(&self) -> u64 {
+        self.dialled
+    }
+
     /// A digest of everything that arrived anywhere, and when: two runs of one seed have the same.
     #[must_use]
     pub fn digest(&self) -> String {
@@ -449,7 +455,7 @@ impl World {
     /// A browser connects to the HTTP proxy of a router.
     pub fn open_browser(&mut self, node: NodeId) -> BrowserId {
         let id = BrowserId(self.browsers.len());
-        let end = EndId(self.next_end + 1);
+        let end = EndId(self.ends.made() + 1);
         self.browsers.push(Browser {
             end,
             got: Vec::new(),

@@ -129,5 +129,5 @@ pub enum BadSignature {
     Unsupported(SignatureType),
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "stub-crypto")))]
 mod tests;
