@@ -69,6 +69,7 @@ pub struct World {
     ends: Ends,
     /// Connections between routers that were asked for.
     dialled: u64,
+    on_disks: disk::Shared,
     browsers: Vec<Browser>,
     /// Browsers that have an answer, or an end, since somebody asked.
     news: VecDeque<BrowserId>,
@@ -143,6 +144,7 @@ impl World {
             ahead: 0,
             ends: Ends::default(),
             dialled: 0,
+            on_disks: disk::Shared::default(),
             browsers: Vec::new(),
             news: VecDeque::new(),
             chance: Chance::new(&Seed::from_number(seed)),
@@ -678,7 +680,10 @@ impl World {
             Action::Resume(conn) => self.resume(id, conn),
             Action::ShutdownWrite(conn) => self.shut_down_write(id, conn),
             Action::Close { conn, abort } => self.close(id, conn, abort),
-            Action::Persist { key, value } => self.nodes[id.0].disk.put(now, key, value),
+            Action::Persist { key, value } => {
+                let value = self.on_disks.one_copy(&key, value);
+                self.nodes[id.0].disk.put(now, key, value);
+            }
             Action::Run { id: effect, job } => {
                 let at = now + self.chance.job();
                 let incarnation = self.nodes[id.0].incarnation;
