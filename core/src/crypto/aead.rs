@@ -120,7 +120,8 @@ mod ring_provider {
     }
 }
 
-#[cfg(all(test, not(feature = "stub-crypto")))]
+#[cfg(test)]
+#[cfg(not(feature = "stub-crypto"))]
 mod tests {
     use super::*;
     use alloc::vec::Vec;

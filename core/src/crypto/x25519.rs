@@ -78,7 +78,8 @@ mod curve {
     }
 }
 
-#[cfg(all(test, not(feature = "stub-crypto")))]
+#[cfg(test)]
+#[cfg(not(feature = "stub-crypto"))]
 mod tests {
     use super::*;
     use curve25519_dalek::MontgomeryPoint;

@@ -88,7 +88,8 @@ fn sec1<const N: usize>(key: &[u8]) -> Result<[u8; N], super::BadSignature> {
     Ok(point)
 }
 
-#[cfg(all(test, not(feature = "stub-crypto")))]
+#[cfg(test)]
+#[cfg(not(feature = "stub-crypto"))]
 mod tests {
     use super::super::tests::{Vector, vectors};
     use super::*;

@@ -129,5 +129,6 @@ pub enum BadSignature {
     Unsupported(SignatureType),
 }
 
-#[cfg(all(test, not(feature = "stub-crypto")))]
+#[cfg(test)]
+#[cfg(not(feature = "stub-crypto"))]
 mod tests;

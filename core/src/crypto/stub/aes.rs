@@ -24,13 +24,12 @@ impl Keys {
     }
 
     /// What lies over a message that begins with `iv`, and what is added to it.
-    fn mask(&self, iv: &[u8; BLOCK_LEN]) -> ([u64; MASK], [u64; MASK]) {
+    fn mask(&self, iv: &[u8; BLOCK_LEN]) -> [(u64, u64); MASK] {
         let [a, b, c, d] = self.0;
         let iv = u128::from_le_bytes(*iv);
         let (x, y) = (fold(iv as u64 ^ a, b) ^ c, fold((iv >> 64) as u64 ^ b, d) ^ a);
         let (x, y) = (fold(x ^ d, y ^ c), x.rotate_left(32) ^ y);
-        let over = core::array::from_fn(|n| fold(x ^ n as u64, y ^ a));
-        (over, core::array::from_fn(|n| fold(y ^ n as u64, x ^ b)))
+        core::array::from_fn(|n| (fold(x ^ n as u64, y ^ a), fold(y ^ n as u64, x ^ b)))
     }
 }
 
@@ -53,10 +52,8 @@ impl Encryptor {
 
     /// Whole blocks, in place. A partial block at the end is left as it is.
     pub fn cbc_encrypt(&self, iv: &[u8; BLOCK_LEN], buf: &mut [u8]) {
-        let (over, more) = self.0.mask(iv);
-        each_word(buf, |word, n| {
-            (word ^ over[n % MASK]).rotate_left(13).wrapping_add(more[n % MASK])
-        });
+        let mask = self.0.mask(iv);
+        each_word(buf, &mask, |word, over, more| (word ^ over).rotate_left(13).wrapping_add(more));
     }
 
     /// As [`cbc_encrypt`](Self::cbc_encrypt) for several messages under keys of their own, as long as
@@ -88,10 +85,8 @@ impl Decryptor {
 
     /// Whole blocks, in place. A partial block at the end is left as it is.
     pub fn cbc_decrypt(&self, iv: &[u8; BLOCK_LEN], buf: &mut [u8]) {
-        let (over, more) = self.0.mask(iv);
-        each_word(buf, |word, n| {
-            word.wrapping_sub(more[n % MASK]).rotate_right(13) ^ over[n % MASK]
-        });
+        let mask = self.0.mask(iv);
+        each_word(buf, &mask, |word, over, more| word.wrapping_sub(more).rotate_right(13) ^ over);
     }
 }
 
@@ -99,11 +94,12 @@ fn round(half: u64, key: u64) -> u64 {
     fold(half ^ key, key.rotate_left(32) | 1)
 }
 
-/// Changes the words of all whole blocks, each with its place.
-fn each_word(buf: &mut [u8], mut change: impl FnMut(u64, usize) -> u64) {
-    for block in buf.as_chunks_mut::<BLOCK_LEN>().0.chunks_mut(MASK / 2) {
-        for (n, word) in block.as_flattened_mut().as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            *word = change(u64::from_le_bytes(*word), n).to_le_bytes();
+/// Changes the words of all whole blocks, each with its part of the mask.
+fn each_word(buf: &mut [u8], mask: &[(u64, u64); MASK], change: impl Fn(u64, u64, u64) -> u64) {
+    for blocks in buf.as_chunks_mut::<BLOCK_LEN>().0.chunks_mut(MASK / 2) {
+        let words = blocks.as_flattened_mut().as_chunks_mut::<8>().0;
+        for (word, (over, more)) in words.iter_mut().zip(mask) {
+            *word = change(u64::from_le_bytes(*word), *over, *more).to_le_bytes();
         }
     }
 }

@@ -124,9 +124,8 @@ mod tests {
         assert_eq!(shared.one_copy(&key, info(2)), info(2));
         assert_eq!(shared.one_copy(&key, None), None);
         // The second one is on no disk: it goes when many others come.
-        let kept: Vec<Value> = (0..2000u32)
-            .map(|n| shared.one_copy(&key, Some(Arc::from(n.to_be_bytes()))))
-            .collect();
+        let kept: Vec<Value> =
+            (0..2000u32).map(|n| shared.one_copy(&key, Some(Arc::from(n.to_be_bytes())))).collect();
         assert_eq!(shared.copies.len(), 1 + kept.len());
     }
 
