@@ -4,11 +4,13 @@ use crate::config::{ConfigErrors, FILE_NAME, Settings};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::info::{Info, InfoError};
 use crate::record::{self, RecordingError};
+use crate::runtime::refuse_stub;
 use crate::sim::{self, SimError};
 use crate::testnet::{self, TestnetError};
 use crate::{Runtime, RuntimeError, logger};
 use clap::{Args, Parser, Subcommand};
 use log::{LevelFilter, error};
+use ramson_core::crypto;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -172,14 +174,15 @@ impl From<TestnetError> for Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     let Cli { common, verb } = Cli::parse();
-    let result = match verb.unwrap_or(Verb::Run { record: false }) {
+    let verb = verb.unwrap_or(Verb::Run { record: false });
+    let result = may(&verb).and_then(|()| match verb {
         Verb::Run { record } => run(&common, record),
         Verb::Info { json } => info(&common, json),
         Verb::Testnet(options) => testnet(&common, &options),
         Verb::Sim(options) => simulate(&common, &options),
         Verb::Replay { file, json, until, log } => replay(&common, &file, json, until, log),
         Verb::CheckConfig => check_config(&common),
-    };
+    });
     let (text, code) = match result {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Run(text)) => (format!("ramson: {text}"), 1),
@@ -188,6 +191,12 @@ pub fn main() -> ExitCode {
     // When nobody reads it, the exit code still tells.
     let _ = writeln!(std::io::stderr(), "{text}");
     ExitCode::from(code)
+}
+
+/// A build for simulations does nothing else, and makes no file before it says so.
+fn may(verb: &Verb) -> Result<(), Failure> {
+    let harmless = matches!(verb, Verb::Sim(_) | Verb::CheckConfig);
+    Ok(refuse_stub(crypto::STUB && !harmless)?)
 }
 
 fn run(common: &Common, record: bool) -> Result<(), Failure> {

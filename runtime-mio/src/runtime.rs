@@ -10,6 +10,7 @@ use crate::{clock, control, jobs};
 use log::{info, warn};
 use mio::Waker;
 use ramson_core::config::Config;
+use ramson_core::crypto;
 use ramson_core::keys::KeysError;
 use ramson_core::rng::Seed;
 use ramson_core::router::input::{Command, Listener, Stored};
@@ -35,6 +36,11 @@ const MAX_DESCRIPTORS: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
+    /// It was built with the feature `stub-crypto`.
+    #[error(
+        "built with the feature stub-crypto, whose cryptography protects nothing: it can only simulate (ramson sim)"
+    )]
+    StubCrypto,
     /// The configuration contradicts itself.
     #[error("configuration: {0}")]
     Config(String),
@@ -83,7 +89,7 @@ impl RuntimeError {
     #[must_use]
     pub fn is_for_the_user(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Reseed(_) | Self::Keys { .. } => true,
+            Self::StubCrypto | Self::Config(_) | Self::Reseed(_) | Self::Keys { .. } => true,
             Self::Store(e) => e.is_for_the_user(),
             Self::Listen { error, .. } => crate::is_for_the_user(error),
             Self::System { .. } | Self::Running(_) => false,
@@ -122,6 +128,7 @@ impl Runtime {
         dir: DataDir,
         job_threads: usize,
     ) -> Result<Self, RuntimeError> {
+        refuse_stub(crypto::STUB)?;
         let store = Store::new(dir.path());
         let mut stored = store.load()?;
         add_reseed(&mut stored, &settings.reseed)?;
@@ -302,6 +309,11 @@ fn system(what: &'static str, error: io::Error) -> RuntimeError {
     RuntimeError::System { what, error }
 }
 
+/// Nobody may take a build for simulations for a router.
+pub(crate) const fn refuse_stub(stub: bool) -> Result<(), RuntimeError> {
+    if stub { Err(RuntimeError::StubCrypto) } else { Ok(()) }
+}
+
 fn start_error(e: StartError, store: &Store, reseed: &[PathBuf]) -> RuntimeError {
     match e {
         StartError::Config(problem) => RuntimeError::Config(problem),
@@ -475,6 +487,13 @@ mod tests {
         let start = format!("cannot listen on {} for ntcp2.port: ", taken.local_addr().unwrap());
         assert!(message.starts_with(&start), "{message}");
         assert!(e.is_for_the_user());
+    }
+
+    #[test]
+    fn a_build_for_simulations_does_not_run() {
+        let e = refuse_stub(true).unwrap_err();
+        assert!(e.is_for_the_user() && e.to_string().contains("stub-crypto"), "{e}");
+        assert!(refuse_stub(crypto::STUB).is_ok(), "and the ordinary build is none");
     }
 
     #[test]

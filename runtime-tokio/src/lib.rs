@@ -97,6 +97,7 @@ use clock::Clock;
 use conn::Happened;
 use driver::Driver;
 use ramson_core::config::Config;
+use ramson_core::crypto;
 use ramson_core::rng::Seed;
 use ramson_core::router::StartError;
 use ramson_core::router::input::{self, Stored};
@@ -130,6 +131,8 @@ const EVENTS: usize = 64;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
+    /// `ramson-core` was built with the feature `stub-crypto`, whose cryptography protects nothing.
+    StubCrypto,
     /// Configuration or stored state.
     Start(StartError),
     /// A listener could not be bound.
@@ -148,6 +151,9 @@ pub enum Error {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::StubCrypto => f.write_str(
+                "built with the feature stub-crypto, whose cryptography protects nothing: it can only simulate",
+            ),
             Self::Start(e) => e.fmt(f),
             Self::Bind { listener, address, error } => {
                 write!(f, "cannot listen on {address} for {listener:?}: {error}")
@@ -162,9 +168,14 @@ impl std::error::Error for Error {
         match self {
             Self::Start(e) => Some(e),
             Self::Bind { error, .. } => Some(error),
-            Self::Entropy => None,
+            Self::StubCrypto | Self::Entropy => None,
         }
     }
+}
+
+/// Nobody may take a build for simulations for a router.
+const fn refuse_stub(stub: bool) -> Result<(), Error> {
+    if stub { Err(Error::StubCrypto) } else { Ok(()) }
 }
 
 /// What a running router tells its embedder. Its calls come from the router's own future, which
@@ -212,6 +223,7 @@ impl<H: Host> Runtime<H> {
     ///
     /// See [`Error`].
     pub async fn start(mut config: Config, stored: Stored, host: H) -> Result<Self, Error> {
+        refuse_stub(crypto::STUB)?;
         let clock = Clock::start();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| Error::Entropy)?;
@@ -319,4 +331,15 @@ async fn drive<H: Host>(
     // Who waits in the queues is not to wait for the end.
     drop((happened, asked));
     driver.end(LAST_FLUSH).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_for_simulations_does_not_run() {
+        assert!(refuse_stub(true).unwrap_err().to_string().contains("stub-crypto"));
+        assert!(refuse_stub(crypto::STUB).is_ok(), "and the ordinary build is none");
+    }
 }

@@ -2,9 +2,11 @@
 //!
 //! Each primitive is a small module of plain functions: that is the seam behind which a provider
 //! is chosen. ChaCha20-Poly1305 and ECDSA come from `ring` when that feature is on; the portable
-//! pure-Rust code is always there for the AEAD, as the fallback and as the test oracle.
+//! pure-Rust code is always there for the AEAD, as the fallback and as the test oracle. With the
+//! feature `stub-crypto` the expensive ones are stand-ins without any security ([`STUB`]).
 
 pub mod aead;
+#[cfg(not(feature = "stub-crypto"))]
 pub mod aes;
 pub mod chacha20;
 pub mod elligator2;
@@ -13,7 +15,23 @@ pub mod kdf;
 pub mod noise;
 pub mod sign;
 pub mod siphash;
+#[cfg(any(test, feature = "stub-crypto"))]
+#[cfg_attr(
+    not(feature = "stub-crypto"),
+    expect(
+        unreachable_pub,
+        reason = "it has its tests in every build, and is public where it is used"
+    )
+)]
+mod stub;
 pub mod x25519;
+
+#[cfg(feature = "stub-crypto")]
+pub use stub::aes;
+
+/// Whether this is a build for simulations only: its keys, signatures and ciphers protect nothing, and no
+/// router of the network understands them. Whoever has sockets must refuse to start when it is true.
+pub const STUB: bool = cfg!(feature = "stub-crypto");
 
 /// A 32-byte symmetric key that is wiped when dropped.
 #[derive(zeroize::Zeroize, zeroize::ZeroizeOnDrop)]

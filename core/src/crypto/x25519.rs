@@ -2,8 +2,11 @@
 
 use super::Key32;
 use crate::rng::Rng;
-use curve25519_dalek::MontgomeryPoint;
-use x25519_dalek::StaticSecret;
+#[cfg(not(feature = "stub-crypto"))]
+use curve as provider;
+
+#[cfg(feature = "stub-crypto")]
+use super::stub::x25519 as provider;
 
 /// The other side's point has low order, so the shared secret would be known to anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,51 +18,71 @@ pub struct LowOrder;
 pub struct PublicKey(pub [u8; 32]);
 
 /// A private key, wiped when dropped.
-pub struct PrivateKey(StaticSecret);
+pub struct PrivateKey(Key32);
 
 impl PrivateKey {
     /// A new key.
     #[must_use]
     pub fn generate(rng: &mut Rng) -> Self {
-        Self(StaticSecret::from(rng.bytes::<32>()))
+        Self(Key32::new(rng.bytes()))
     }
 
     /// From 32 stored bytes.
     #[must_use]
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(StaticSecret::from(bytes))
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Key32::new(bytes))
     }
 
     /// The bytes to store.
     #[must_use]
-    pub fn to_bytes(&self) -> Key32 {
-        Key32::new(self.0.to_bytes())
+    pub const fn to_bytes(&self) -> Key32 {
+        self.0.duplicate()
     }
 
     /// Its public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        PublicKey(x25519_dalek::PublicKey::from(&self.0).to_bytes())
+        PublicKey(provider::public(self.0.as_bytes()))
     }
 
     /// The shared secret with `remote`; a point of low order is refused.
     pub fn diffie_hellman(&self, remote: &PublicKey) -> Result<Key32, LowOrder> {
-        // On the Edwards form of the curve the same multiplication takes little more than half of the
-        // time: it has vector code, and a table in place of a ladder. Half of all keys are not on the
-        // curve but on its twist, which has no such form. Nobody honest has one of these, but
-        // RFC 7748 knows no difference. Which way it goes tells of the public key only.
-        let shared = match MontgomeryPoint(remote.0).to_edwards(0) {
-            Some(point) => point.mul_clamped(self.0.to_bytes()).to_montgomery().to_bytes(),
-            None => self.0.diffie_hellman(&x25519_dalek::PublicKey::from(remote.0)).to_bytes(),
-        };
-        // The identity, from both ways; it is no secret then.
+        let shared = provider::shared(self.0.as_bytes(), &remote.0);
+        // The identity: it is no secret then.
         if shared == [0; 32] { Err(LowOrder) } else { Ok(Key32::new(shared)) }
     }
 }
 
+#[cfg(not(feature = "stub-crypto"))]
+mod curve {
+    use curve25519_dalek::MontgomeryPoint;
+    use x25519_dalek::{PublicKey, StaticSecret};
+
+    pub(super) fn public(secret: &[u8; 32]) -> [u8; 32] {
+        PublicKey::from(&StaticSecret::from(*secret)).to_bytes()
+    }
+
+    /// All zeros with a point of low order.
+    pub(super) fn shared(secret: &[u8; 32], remote: &[u8; 32]) -> [u8; 32] {
+        // On the Edwards form of the curve the same multiplication takes little more than half of the
+        // time: it has vector code, and a table in place of a ladder. Half of all keys are not on the
+        // curve but on its twist, which has no such form. Nobody honest has one of these, but
+        // RFC 7748 knows no difference. Which way it goes tells of the public key only.
+        match MontgomeryPoint(*remote).to_edwards(0) {
+            Some(point) => point.mul_clamped(*secret).to_montgomery().to_bytes(),
+            None => {
+                let secret = StaticSecret::from(*secret);
+                secret.diffie_hellman(&PublicKey::from(*remote)).to_bytes()
+            }
+        }
+    }
+}
+
 #[cfg(test)]
+#[cfg(not(feature = "stub-crypto"))]
 mod tests {
     use super::*;
+    use curve25519_dalek::MontgomeryPoint;
     use data_encoding::HEXLOWER as HEX;
 
     fn bytes(hex: &str) -> [u8; 32] {
@@ -115,7 +138,8 @@ mod tests {
         let mut twisted = 0;
         for u in edges {
             let ours = PrivateKey::generate(&mut rng);
-            let want = ours.0.diffie_hellman(&x25519_dalek::PublicKey::from(u));
+            let secret = x25519_dalek::StaticSecret::from(*ours.to_bytes().as_bytes());
+            let want = secret.diffie_hellman(&x25519_dalek::PublicKey::from(u));
             twisted += usize::from(MontgomeryPoint(u).to_edwards(0).is_none());
             match ours.diffie_hellman(&PublicKey(u)) {
                 Ok(got) => assert_eq!(got.as_bytes(), want.as_bytes(), "{u:?}"),

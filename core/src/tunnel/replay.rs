@@ -16,9 +16,10 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use core::time::Duration;
 
-/// Blocks of the first generation, 512 KiB; one that was full too early is followed by one of twice
-/// the size.
-const FIRST_BLOCKS: usize = 8192;
+/// Blocks of the first generation, 16 KiB; one that was full too early is followed by one of twice
+/// the size. A router that carries little touches little: cells go to places by chance, and so the
+/// memory of a large table is taken whole by a few hundred of them.
+const FIRST_BLOCKS: usize = 256;
 /// Cells for each block of a generation. A cell goes to the emptier one of two blocks: on average 8
 /// places of 16 are taken in the end, and with the choice no block has been seen with more than 12.
 const PER_BLOCK: usize = 8;

@@ -2,6 +2,7 @@
 
 mod chance;
 mod disk;
+mod ends;
 mod http;
 mod journal;
 mod node;
@@ -13,6 +14,7 @@ pub use http::Answer;
 pub use weather::Weather;
 
 use chance::Chance;
+use ends::Ends;
 use node::Node;
 use pipe::{End, EndId};
 use ramson_core::client::control::FloodfillReport;
@@ -64,10 +66,10 @@ pub struct World {
     loses_wakes: bool,
     /// Milliseconds that wall clocks are ahead of [`EPOCH`].
     ahead: i64,
-    ends: BTreeMap<EndId, End>,
-    /// The node of every end there ever was.
-    homes: BTreeMap<EndId, NodeId>,
-    next_end: u64,
+    ends: Ends,
+    /// Connections between routers that were asked for.
+    dialled: u64,
+    on_disks: disk::Shared,
     browsers: Vec<Browser>,
     /// Browsers that have an answer, or an end, since somebody asked.
     news: VecDeque<BrowserId>,
@@ -140,9 +142,9 @@ impl World {
             weather: Weather::FAIR,
             loses_wakes: false,
             ahead: 0,
-            ends: BTreeMap::new(),
-            homes: BTreeMap::new(),
-            next_end: 0,
+            ends: Ends::default(),
+            dialled: 0,
+            on_disks: disk::Shared::default(),
             browsers: Vec::new(),
             news: VecDeque::new(),
             chance: Chance::new(&Seed::from_number(seed)),
@@ -302,6 +304,12 @@ impl World {
         self.events
     }
 
+    /// Connections that routers opened to each other, or tried to.
+    #[must_use]
+    pub const fn dialled(&self) -> u64 {
+        self.dialled
+    }
+
     /// A digest of everything that arrived anywhere, and when: two runs of one seed have the same.
     #[must_use]
     pub fn digest(&self) -> String {
@@ -449,7 +457,7 @@ impl World {
     /// A browser connects to the HTTP proxy of a router.
     pub fn open_browser(&mut self, node: NodeId) -> BrowserId {
         let id = BrowserId(self.browsers.len());
-        let end = EndId(self.next_end + 1);
+        let end = EndId(self.ends.made() + 1);
         self.browsers.push(Browser {
             end,
             got: Vec::new(),
@@ -672,7 +680,10 @@ impl World {
             Action::Resume(conn) => self.resume(id, conn),
             Action::ShutdownWrite(conn) => self.shut_down_write(id, conn),
             Action::Close { conn, abort } => self.close(id, conn, abort),
-            Action::Persist { key, value } => self.nodes[id.0].disk.put(now, key, value),
+            Action::Persist { key, value } => {
+                let value = self.on_disks.one_copy(&key, value);
+                self.nodes[id.0].disk.put(now, key, value);
+            }
             Action::Run { id: effect, job } => {
                 let at = now + self.chance.job();
                 let incarnation = self.nodes[id.0].incarnation;

@@ -89,6 +89,7 @@ fn sec1<const N: usize>(key: &[u8]) -> Result<[u8; N], super::BadSignature> {
 }
 
 #[cfg(test)]
+#[cfg(not(feature = "stub-crypto"))]
 mod tests {
     use super::super::tests::{Vector, vectors};
     use super::*;

@@ -130,4 +130,5 @@ pub enum BadSignature {
 }
 
 #[cfg(test)]
+#[cfg(not(feature = "stub-crypto"))]
 mod tests;

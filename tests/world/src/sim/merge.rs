@@ -10,7 +10,7 @@ pub fn merge(runs: &[Value]) -> Result<Value, String> {
     let field = |run: &Value, name: &str| run.get(name).cloned().unwrap_or_default();
     let mut seeds = Vec::new();
     for run in runs {
-        for name in ["version", "about", "duration_s"] {
+        for name in ["version", "about", "duration_s", "crypto"] {
             if run.get(name).is_none() || run.get(name) != first.get(name) {
                 return Err(format!("they differ in {name:?}, or one does not say it"));
             }
@@ -47,6 +47,7 @@ pub fn merge(runs: &[Value]) -> Result<Value, String> {
         "about": field(first, "about"),
         "routers": spread(numbers("/routers")),
         "duration_s": field(first, "duration_s"),
+        "crypto": field(first, "crypto"),
         "runs": runs.len(),
         "seeds": seeds,
         "digests": runs.iter().map(|run| field(run, "digest")).collect::<Vec<_>>(),
@@ -81,10 +82,11 @@ pub fn merged_table(merged: &Value) -> String {
     let _ = writeln!(text, "scenario       {about}");
     let _ = writeln!(
         text,
-        "runs           {} of {} routers (least, median, most), {} s each",
+        "runs           {} of {} routers (least, median, most), {} s each, {} cryptography",
         get("/runs"),
         get("/routers"),
-        get("/duration_s")
+        get("/duration_s"),
+        merged.get("crypto").and_then(Value::as_str).unwrap_or("")
     );
     let _ = writeln!(
         text,

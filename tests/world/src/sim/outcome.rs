@@ -71,6 +71,9 @@ impl Outcome {
             "seed": seed,
             "routers": scenario.network.routers,
             "duration_s": round(end.as_secs_f64()),
+            // "stub" protects nothing, and stands for a run that real routers could not take part in.
+            "crypto": if ramson_core::crypto::STUB { "stub" } else { "real" },
+            "connections": world.dialled(),
             "events": world.events(),
             "digest": digest,
             "pages": {

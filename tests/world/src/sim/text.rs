@@ -16,10 +16,11 @@ pub fn table(run: &Value) -> String {
     line(
         "network",
         format!(
-            "{} routers, {} s of virtual time, seed {}",
+            "{} routers, {} s of virtual time, seed {}, {} cryptography",
             number("/routers"),
             number("/duration_s"),
-            number("/seed")
+            number("/seed"),
+            word("/crypto"),
         ),
     );
     line(
@@ -45,6 +46,7 @@ pub fn table(run: &Value) -> String {
         let (ok, failed) = (number(&format!("{path}/ok")), number(&format!("{path}/failed")));
         line(name, format!("{ok} ok, {failed} failed"));
     }
+    line("connections", number("/connections"));
     line("digest", format!("{} ({} events)", word("/digest"), number("/events")));
     if run.get("machine").is_some() {
         line(

@@ -4,7 +4,7 @@
 use ramson_core::router::input::Stored;
 use ramson_core::router::output::StoreKey;
 use ramson_core::time::Instant;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,30 @@ use std::time::Duration;
 const WRITE_DELAY: Duration = Duration::from_secs(2);
 
 type Value = Option<Arc<[u8]>>;
+
+/// What many nodes have on their disks, once: everybody keeps the RouterInfos of everybody.
+#[derive(Default)]
+pub(super) struct Shared {
+    copies: BTreeSet<Arc<[u8]>>,
+    /// At this many, those are looked for that are on no disk any more.
+    sweep_at: usize,
+}
+
+impl Shared {
+    /// The same bytes, of which there is one copy from now on.
+    pub(super) fn one_copy(&mut self, key: &StoreKey, value: Value) -> Value {
+        let (StoreKey::NetDb(_), Some(bytes)) = (key, &value) else { return value };
+        if let Some(copy) = self.copies.get(bytes) {
+            return Some(copy.clone());
+        }
+        if self.copies.len() >= self.sweep_at {
+            self.copies.retain(|bytes| Arc::strong_count(bytes) > 1);
+            self.sweep_at = (self.copies.len() * 2).max(1000);
+        }
+        self.copies.insert(bytes.clone());
+        value
+    }
+}
 
 /// The store of one node.
 #[derive(Default)]
@@ -78,5 +102,37 @@ impl Disk {
             Some(value) => self.durable.insert(key, value),
             None => self.durable.remove(&key),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ramson_core::wire::hash::Hash;
+
+    fn info(n: u8) -> Value {
+        Some(Arc::from(vec![n; 500]))
+    }
+
+    #[test]
+    fn a_router_info_on_many_disks_is_there_once_and_goes_with_the_last() {
+        let mut shared = Shared::default();
+        let key = StoreKey::NetDb(Hash([1; 32]));
+        let one = shared.one_copy(&key, info(1)).unwrap();
+        let other = shared.one_copy(&key, info(1)).unwrap();
+        assert!(Arc::ptr_eq(&one, &other));
+        assert_eq!(shared.one_copy(&key, info(2)), info(2));
+        assert_eq!(shared.one_copy(&key, None), None);
+        // The second one is on no disk: it goes when many others come.
+        let kept: Vec<Value> =
+            (0..2000u32).map(|n| shared.one_copy(&key, Some(Arc::from(n.to_be_bytes())))).collect();
+        assert_eq!(shared.copies.len(), 1 + kept.len());
+    }
+
+    #[test]
+    fn secrets_are_not_shared() {
+        let mut shared = Shared::default();
+        let _ = shared.one_copy(&StoreKey::RouterKeys, info(1));
+        assert!(shared.copies.is_empty());
     }
 }

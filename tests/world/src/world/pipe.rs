@@ -128,6 +128,7 @@ impl World {
             self.push(self.now + LOCAL_LATENCY, Happening::Connected(near));
             return;
         }
+        self.dialled += 1;
         let latency = self.chance.latency();
         let end = self.new_end(Owner::Machine(conn), node, latency);
         self.nodes[node.0].conns.insert(conn, end);
@@ -181,7 +182,7 @@ impl World {
         accepted.connected = true;
         accepted.last_arrival = at;
         self.push(at, Happening::Connected(from));
-        let port = 32_768 + (self.next_end % 20_000) as u16;
+        let port = 32_768 + (self.ends.made() % 20_000) as u16;
         let remote = Remote::Ip(SocketAddr::new(source, port));
         self.input(to, conn, ConnInput::Accepted { remote, listener: Listener::Ntcp2 });
     }
@@ -236,7 +237,7 @@ impl World {
         let n = bytes.len();
         let Some(end) = self.ends.get_mut(&to) else {
             // Nobody holds it: a live kernel says so.
-            if self.ends.contains_key(&from) && !self.was_dark(to) {
+            if self.ends.contains(&from) && !self.was_dark(to) {
                 let at = self.now + self.ends[&from].latency;
                 self.push(at, Happening::Reset(from));
             }
@@ -323,12 +324,16 @@ impl World {
             }
             let most = end.inbox.len().min(CHUNK);
             let size = self.chance.piece(most);
-            let mut bytes: Vec<u8> = end.inbox.iter().take(size).copied().collect();
+            let mut bytes = first_of(&end.inbox, size);
             self.enter(node);
             let consumed =
                 self.nodes[node.0].handle_conn(self.now, conn, ConnInput::Bytes(&mut bytes));
             let end = self.ends.get_mut(&id).unwrap();
             end.inbox.drain(..consumed.taken);
+            if end.inbox.is_empty() {
+                // Most ends are idle most of the time, and there are very many.
+                end.inbox = VecDeque::new();
+            }
             // A rest counts as pause.
             end.paused = consumed.pause || consumed.taken < size;
             self.consumed(id, consumed.taken);
@@ -516,15 +521,11 @@ impl World {
     }
 
     fn was_dark(&self, id: EndId) -> bool {
-        self.homes.get(&id).is_some_and(|node| self.nodes[node.0].dark)
+        self.ends.home(&id).is_some_and(|node| self.nodes[node.0].dark)
     }
 
     fn new_end(&mut self, owner: Owner, node: NodeId, latency: Duration) -> EndId {
-        self.next_end += 1;
-        let id = EndId(self.next_end);
-        self.ends.insert(id, End::new(owner, node, latency));
-        self.homes.insert(id, node);
-        id
+        self.ends.add(End::new(owner, node, latency))
     }
 
     fn join(&mut self, a: EndId, b: EndId) {
@@ -532,4 +533,14 @@ impl World {
             self.ends.get_mut(&one).unwrap().far = Some(other);
         }
     }
+}
+
+/// A copy of the first `n` bytes.
+fn first_of(queue: &VecDeque<u8>, n: usize) -> Vec<u8> {
+    let (front, back) = queue.as_slices();
+    let mut bytes = Vec::with_capacity(n);
+    for part in [front, back] {
+        bytes.extend_from_slice(&part[..part.len().min(n - bytes.len())]);
+    }
+    bytes
 }

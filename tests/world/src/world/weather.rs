@@ -208,13 +208,14 @@ impl World {
     /// Whether what its other end sends reaches an end.
     pub(super) fn is_reached(&self, id: EndId) -> bool {
         let Some(end) = self.ends.get(&id) else { return true };
-        end.far().is_none_or(|far| self.passes(self.homes[&far], end.node()))
+        let far = end.far().and_then(|far| self.ends.home(&far));
+        far.is_none_or(|far| self.passes(far, end.node()))
     }
 
     /// How much later than usual a piece arrives, or is damaged. The end is that of its sender.
     pub(super) fn storm(&mut self, from: EndId, node: NodeId, piece: &mut [u8]) -> Duration {
         let weather = self.weather.and(self.nodes[node.0].weather);
-        let far = self.ends[&from].far().map(|far| self.homes[&far]);
+        let far = self.ends[&from].far().and_then(|far| self.ends.home(&far));
         // What the receiver can send is not a matter of this way.
         let weather = far.map_or(weather, |far| {
             weather.and(Weather { rate: None, ..self.nodes[far.0].weather })
