@@ -1,0 +1,78 @@
+//! Routers that do not keep to the rules. Each kind is a plug-in: an [`Adversary`] that is told which
+//! nodes are its own, and is then called again as often as it likes. What it does to messages is a
+//! [`Conduct`] of those routers; what it begins itself it does through the [`World`].
+
+mod build_flood;
+mod flood;
+mod floodfill;
+mod pace;
+mod passing;
+
+use super::scenario;
+use crate::world::{NodeId, World};
+use ramson_core::rng::{Rng, Seed};
+use std::time::Duration;
+
+/// One kind of attacker, with all the routers it has.
+pub trait Adversary {
+    /// These are its routers, from now on.
+    fn begin(&mut self, world: &mut World, nodes: &[NodeId]);
+
+    /// Called after the time that it said itself, the first time at once. `None`: not again.
+    fn act(&mut self, world: &mut World) -> Option<Duration> {
+        let _ = world;
+        None
+    }
+}
+
+/// Adversaries that are not in [`KINDS`], by the name that a scenario has for them.
+pub type PlugIns<'a> = &'a mut [(&'a str, fn(&scenario::Adversary, &Seed) -> Box<dyn Adversary>)];
+
+/// The kinds that scenarios can name, each with a line for people.
+pub const KINDS: &[(&str, &str)] = &[
+    ("drop", "drops what passes through its tunnels, `chance` of it"),
+    ("corrupt", "flips a bit of what passes through its tunnels, `chance` of it"),
+    ("delay", "keeps what passes through its tunnels for `delay`, `chance` of it"),
+    (
+        "sybil-flood",
+        "stores RouterInfos of routers that do not exist at one floodfill, `rate` a second",
+    ),
+    (
+        "build-flood",
+        "asks all others to be hops of tunnels that nobody wants, `rate` requests a second",
+    ),
+    ("deaf-floodfill", "takes part in tunnels, but answers no lookup and confirms no store"),
+];
+
+/// The one that `plan` names.
+pub fn by_name(plan: &scenario::Adversary, seed: &Seed) -> Result<Box<dyn Adversary>, String> {
+    let rng = Rng::new(seed);
+    let chance = plan.chance;
+    Ok(match plan.kind.as_str() {
+        "drop" => Box::new(passing::Passing { rng, chance, what: |_| None }),
+        "corrupt" => Box::new(passing::Passing {
+            rng,
+            chance,
+            what: |mut message| {
+                let middle = message.body.len() / 2;
+                *message.body.get_mut(middle)? ^= 1;
+                Some(message)
+            },
+        }),
+        "delay" => Box::new(passing::Delay::new(rng, chance, plan.delay.0)),
+        "sybil-flood" => Box::new(flood::SybilFlood::new(rng, rate(plan)?)),
+        "build-flood" => Box::new(build_flood::BuildFlood::new(rng, rate(plan)?)),
+        "deaf-floodfill" => Box::new(floodfill::Deaf),
+        other => {
+            let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+            return Err(format!("no adversary {other:?}; there are {}", known.join(", ")));
+        }
+    })
+}
+
+fn rate(plan: &scenario::Adversary) -> Result<u32, String> {
+    match plan.rate {
+        0 => Err(format!("adversary {}: it needs a rate", plan.kind)),
+        rate => Ok(rate),
+    }
+}
