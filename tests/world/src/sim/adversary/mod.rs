@@ -5,8 +5,12 @@
 mod build_flood;
 mod flood;
 mod floodfill;
+mod liar_clock;
 mod pace;
 mod passing;
+mod replay;
+mod sybil;
+mod syn_flood;
 
 use super::scenario;
 use crate::world::{NodeId, World};
@@ -23,6 +27,20 @@ pub trait Adversary {
         let _ = world;
         None
     }
+
+    /// What came of what it tried, if it can tell.
+    fn repelled(&self) -> Option<Repelled> {
+        None
+    }
+}
+
+/// What came of what an attacker tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repelled {
+    /// How often it tried.
+    pub tried: u64,
+    /// How often that came to nothing.
+    pub in_vain: u64,
 }
 
 /// Adversaries that are not in [`KINDS`], by the name that a scenario has for them.
@@ -41,6 +59,18 @@ pub const KINDS: &[(&str, &str)] = &[
         "build-flood",
         "asks all others to be hops of tunnels that nobody wants, `rate` requests a second",
     ),
+    (
+        "replay",
+        "sends each cell to the next hop again, at once and a minute later, `chance` of them; \
+         knows what comes of it",
+    ),
+    (
+        "sybil-ring",
+        "each of its routers runs a floodfill besides, next to the first site's key; half of them \
+         are deaf, half keep nothing and name each other",
+    ),
+    ("syn-flood", "opens streams to the first site and leaves them at once, `rate` a second"),
+    ("liar-clock", "has clocks that are wrong by up to `delay`, forward and back"),
     ("deaf-floodfill", "takes part in tunnels, but answers no lookup and confirms no store"),
 ];
 
@@ -62,6 +92,13 @@ pub fn by_name(plan: &scenario::Adversary, seed: &Seed) -> Result<Box<dyn Advers
         "delay" => Box::new(passing::Delay::new(rng, chance, plan.delay.0)),
         "sybil-flood" => Box::new(flood::SybilFlood::new(rng, rate(plan)?)),
         "build-flood" => Box::new(build_flood::BuildFlood::new(rng, rate(plan)?)),
+        "replay" => Box::new(replay::Replay::new(rng, chance)),
+        "sybil-ring" => Box::new(sybil::Ring::new(rng)),
+        "syn-flood" => Box::new(syn_flood::SynFlood::new(rate(plan)?)),
+        "liar-clock" if plan.delay.0.is_zero() => {
+            return Err("adversary liar-clock: it needs a delay".to_owned());
+        }
+        "liar-clock" => Box::new(liar_clock::LiarClock::new(plan.delay.0)),
         "deaf-floodfill" => Box::new(floodfill::Deaf),
         other => {
             let known: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
