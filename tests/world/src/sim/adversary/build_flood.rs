@@ -60,7 +60,7 @@ fn request(
         next,
         role: Role::Participant,
         layer: 0,
-        minutes: (unix.as_secs() / 60) as u32,
+        minutes: unix.as_secs() / 60,
         lifetime: 600,
         next_message: rng.nonzero_u32(),
     };
