@@ -1,7 +1,8 @@
 //! Routers that do not keep to the rules, for simulated networks with attackers in them.
 //!
 //! A router with a [`Conduct`] is a whole router: it has sessions, is known, takes part in tunnels.
-//! What its conduct does with the messages of others is what an attacker would do in its place.
+//! What its conduct does with the messages of others, and with its own, is what an attacker would do in
+//! its place.
 
 use super::Router;
 use super::dispatch::Via;
@@ -11,11 +12,23 @@ use crate::wire::hash::Hash;
 use crate::wire::i2np::Message;
 use alloc::boxed::Box;
 
-/// What a router does with what its peers send, before it handles it.
+/// What a router does with what its peers send, before it handles it, and with what it sends.
 pub trait Conduct: Send {
     /// A message came over the session with `from`. It is handled as the answer says: as it is, changed,
     /// or not at all.
     fn receive(&mut self, now: Instant, from: &Hash, message: Message) -> Option<Message>;
+
+    /// A message was in garlic for the router: a floodfill is asked, and told, in that way.
+    fn unwrap(&mut self, now: Instant, message: Message) -> Option<Message> {
+        let _ = now;
+        Some(message)
+    }
+
+    /// A message leaves for `to`.
+    fn send(&mut self, now: Instant, to: &Hash, message: Message) -> Option<Message> {
+        let _ = (now, to);
+        Some(message)
+    }
 }
 
 impl Router {
@@ -37,6 +50,22 @@ impl Router {
         let sent = self.send_to(now, to, message, Priority::Transit);
         self.settle(now);
         sent
+    }
+
+    /// What the conduct makes of a message that was wrapped.
+    pub(super) fn unwrapped(&mut self, now: Instant, message: Message) -> Option<Message> {
+        match &mut self.conduct {
+            Some(conduct) => conduct.unwrap(now, message),
+            None => Some(message),
+        }
+    }
+
+    /// What the conduct makes of a message that leaves.
+    pub(super) fn leaving(&mut self, now: Instant, to: &Hash, message: Message) -> Option<Message> {
+        match &mut self.conduct {
+            Some(conduct) => conduct.send(now, to, message),
+            None => Some(message),
+        }
     }
 
     /// What the conduct makes of a message.

@@ -114,6 +114,7 @@ impl Router {
             // Goodbye was said; nobody is dialled again.
             return false;
         }
+        let Some(message) = self.leaving(now, &to, message) else { return true };
         let Err(message) = self.peers.send(now, &to, message, priority) else { return true };
         let info = self.netdb.router(&to).cloned();
         if let Some(info) = info {
@@ -246,7 +247,9 @@ impl Router {
             match delivery {
                 Delivery::Local => {
                     // An answer holds no garlic of its own.
-                    if message.kind != MessageType::GARLIC {
+                    if message.kind != MessageType::GARLIC
+                        && let Some(message) = self.unwrapped(now, message)
+                    {
                         self.handle_message(now, unix, via, message);
                     }
                 }

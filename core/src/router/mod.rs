@@ -243,6 +243,12 @@ impl Router {
         self.info.hash()
     }
 
+    /// What it takes for the wall clock.
+    #[must_use]
+    pub fn unix(&self, now: Instant) -> UnixTime {
+        self.clock.unix(now)
+    }
+
     /// Our RouterInfo as published last.
     #[must_use]
     pub const fn router_info(&self) -> &RouterInfo {

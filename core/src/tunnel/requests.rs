@@ -55,7 +55,7 @@ impl Tunnels {
         } else {
             done.opened.and_then(|opened| {
                 self.check_request(clock, done.from, &opened)?;
-                self.answer(clock, opened)
+                self.answer(clock, done.from, opened)
             })
         };
         if let Err(error) = result {
@@ -90,18 +90,23 @@ impl Tunnels {
         Ok(())
     }
 
-    fn answer(&mut self, clock: Clock, opened: Opened) -> Result<(), BadRequest> {
+    fn answer(
+        &mut self,
+        clock: Clock,
+        from: Option<Hash>,
+        opened: Opened,
+    ) -> Result<(), BadRequest> {
         let request = opened.request;
         let id = request.receive_tunnel;
         let taken =
             self.inbound.contains_key(&id) || self.builds.values().any(|b| b.will_receive(id));
-        let code = self.transit.decide(clock.now, &request, taken, &mut self.rng);
+        let code = self.transit.decide(clock.now, from, &request, taken, &mut self.rng);
         let answered = opened.answer(code, clock.expires())?;
         if code == ACCEPT {
             let (next, next_tunnel) = (request.next, request.next_tunnel);
             let participant =
                 Participant::new(clock.now, next, next_tunnel, request.role, answered.layer);
-            self.transit.insert(clock.now, id, participant);
+            self.transit.insert(clock.now, from, id, participant);
         } else {
             self.transit.stats.rejected += 1;
         }

@@ -22,8 +22,11 @@ const MAX_COUNTED_HOPS: usize = 4096;
 /// somebody's outbound tunnel: as many as 40 previous hops may send.
 const WRAPPED_FACTOR: u32 = 40;
 /// From this share of the limit on, in per cent, some requests are refused at random, so that
-/// creators spread before the limit is hard.
+/// creators spread before the limit is hard: those of previous hops that have more tunnels here than the
+/// mean. Who floods us fills the table with tunnels of his own, and leaves room for others.
 const SOFT_LIMIT_PERCENT: u64 = 80;
+/// From here on all of theirs are.
+const FAIR_LIMIT_PERCENT: u64 = 90;
 /// Tidying looks at every tunnel, so it is done this rarely.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 /// What relayed bytes may burst, in seconds of the rate.
@@ -75,8 +78,10 @@ pub(crate) struct Transit {
     pub(crate) stats: TransitStats,
     pub(crate) jobs: usize,
     tunnels: BTreeMap<u32, Participant>,
-    /// In order of time, since all live equally long.
-    expiry: VecDeque<(Instant, u32)>,
+    /// In order of time, since all live equally long; with the previous hop that asked.
+    expiry: VecDeque<(Instant, u32, Option<Hash>)>,
+    /// How many tunnels each previous hop asked for. As many entries as tunnels, at most.
+    held: BTreeMap<Option<Hash>, u64>,
     requests: BTreeMap<Option<Hash>, Window>,
     tidy_at: Instant,
     tokens: u64,
@@ -96,6 +101,7 @@ impl Transit {
             jobs: 0,
             tunnels: BTreeMap::new(),
             expiry: VecDeque::new(),
+            held: BTreeMap::new(),
             requests: BTreeMap::new(),
             tidy_at: Instant::ZERO,
             tokens: 0,
@@ -125,19 +131,17 @@ impl Transit {
         window.count <= max
     }
 
-    /// The code for a request; `taken` when one of our own tunnels has its id.
+    /// The code for a request of the previous hop `from`; `taken` when one of our own tunnels has its
+    /// id.
     pub(crate) fn decide(
         &mut self,
         now: Instant,
+        from: Option<Hash>,
         request: &Request,
         taken: bool,
         rng: &mut Rng,
     ) -> u8 {
-        let max = u64::from(self.limits.tunnels);
-        let count = self.tunnels.len() as u64;
-        let soft = max * SOFT_LIMIT_PERCENT / 100;
-        let full = count >= max
-            || (count > soft && rng.below(max - soft) < count - soft)
+        let full = self.is_crowded(from, rng)
             || self.limits.bytes_per_second.is_some_and(|rate| {
                 self.refill(now, rate);
                 self.tokens < rate.saturating_mul(BURST_SECS) / 10
@@ -146,10 +150,35 @@ impl Transit {
         if self.limits.accept && !full && !known && request.layer == 0 { ACCEPT } else { REJECT }
     }
 
-    /// Adds a tunnel that was accepted.
-    pub(crate) fn insert(&mut self, now: Instant, id: u32, participant: Participant) {
+    /// Whether there are too many tunnels for one more of this previous hop.
+    fn is_crowded(&self, from: Option<Hash>, rng: &mut Rng) -> bool {
+        let max = u64::from(self.limits.tunnels);
+        let count = self.tunnels.len() as u64;
+        if !self.has_more_than_most(from, count) {
+            return count >= max;
+        }
+        let (soft, fair) = (max * SOFT_LIMIT_PERCENT / 100, max * FAIR_LIMIT_PERCENT / 100);
+        count >= fair || (count > soft && rng.below(fair - soft) < count - soft)
+    }
+
+    /// More than the mean. Requests that came wrapped are those of many.
+    fn has_more_than_most(&self, from: Option<Hash>, count: u64) -> bool {
+        let factor = if from.is_some() { 1 } else { u64::from(WRAPPED_FACTOR) };
+        let held = self.held.get(&from).copied().unwrap_or_default();
+        held * self.held.len() as u64 > count * factor
+    }
+
+    /// Adds a tunnel that was accepted, and that `from` asked for.
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        from: Option<Hash>,
+        id: u32,
+        participant: Participant,
+    ) {
         self.tunnels.insert(id, participant);
-        self.expiry.push_back((now + LIFETIME, id));
+        self.expiry.push_back((now + LIFETIME, id, from));
+        *self.held.entry(from).or_default() += 1;
         self.stats.accepted += 1;
         self.stats.tunnels = self.tunnels.len();
     }
@@ -206,8 +235,10 @@ impl Transit {
 
     /// Drops what is over.
     pub(crate) fn handle_timeout(&mut self, now: Instant, budget: &mut Budget) {
-        while let Some((at, id)) = self.expiry.front().copied().filter(|(at, _)| *at <= now) {
+        while let Some((at, id, from)) = self.expiry.front().copied().filter(|(at, ..)| *at <= now)
+        {
             self.expiry.pop_front();
+            self.release(from);
             if let Some(mut tunnel) = self.tunnels.remove(&id) {
                 tunnel.clear(budget);
             }
@@ -223,9 +254,19 @@ impl Transit {
         self.stats.tunnels = self.tunnels.len();
     }
 
+    /// A tunnel of this previous hop is over.
+    fn release(&mut self, from: Option<Hash>) {
+        if let Some(held) = self.held.get_mut(&from) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                self.held.remove(&from);
+            }
+        }
+    }
+
     /// When something ends or wants tidying.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let next = self.expiry.front().map(|(at, _)| *at)?;
+        let next = self.expiry.front().map(|(at, ..)| *at)?;
         Some(next.min(self.tidy_at))
     }
 }
@@ -254,6 +295,8 @@ mod tests {
             next_message: 1,
         }
     }
+
+    const PEER: Option<Hash> = Some(Hash([9; 32]));
 
     fn participant() -> Participant {
         let keys = LayerKeys { layer: Key32::new([1; 32]), iv: Key32::new([2; 32]) };
@@ -285,35 +328,93 @@ mod tests {
     #[test]
     fn full_closed_duplicate_and_unknown_layers_are_rejected() {
         let mut rng = Rng::new(&Seed::from_number(1));
-        let limits = TransitLimits { tunnels: 10, ..TransitLimits::default() };
+        let limits = TransitLimits { tunnels: 20, ..TransitLimits::default() };
         let mut transit = Transit::new(limits);
-        assert_eq!(transit.decide(at(0), &request(1), false, &mut rng), ACCEPT);
-        assert_eq!(transit.decide(at(0), &request(1), true, &mut rng), REJECT);
+        assert_eq!(transit.decide(at(0), PEER, &request(1), false, &mut rng), ACCEPT);
+        assert_eq!(transit.decide(at(0), PEER, &request(1), true, &mut rng), REJECT);
         assert_eq!(
-            transit.decide(at(0), &Request { layer: 1, ..request(1) }, false, &mut rng),
+            transit.decide(at(0), PEER, &Request { layer: 1, ..request(1) }, false, &mut rng),
             REJECT
         );
-        for id in 0..8 {
-            assert_eq!(transit.decide(at(0), &request(id), false, &mut rng), ACCEPT);
-            transit.insert(at(0), id, participant());
+        for id in 0..20 {
+            assert_eq!(transit.decide(at(0), PEER, &request(id), false, &mut rng), ACCEPT);
+            transit.insert(at(0), PEER, id, participant());
+            assert_eq!(transit.decide(at(0), PEER, &request(id), false, &mut rng), REJECT);
         }
-        assert_eq!(transit.decide(at(0), &request(3), false, &mut rng), REJECT);
-        transit.insert(at(0), 8, participant());
-        let some = (0..1000)
-            .filter(|_| transit.decide(at(0), &request(99), false, &mut rng) == ACCEPT)
-            .count();
-        assert!((300..700).contains(&some), "half way between soft and hard: {some}");
-        transit.insert(at(0), 9, participant());
-        assert_eq!(transit.decide(at(0), &request(99), false, &mut rng), REJECT);
+        assert_eq!(transit.decide(at(0), PEER, &request(99), false, &mut rng), REJECT);
         let mut budget = Budget::default();
         transit.handle_timeout(at(659), &mut budget);
-        assert_eq!(transit.stats.tunnels, 10);
+        assert_eq!(transit.stats.tunnels, 20);
         assert_eq!(transit.poll_timeout(), Some(at(660)));
         transit.handle_timeout(at(660), &mut budget);
-        assert_eq!(transit.decide(at(0), &request(99), false, &mut rng), ACCEPT);
+        assert_eq!(transit.decide(at(0), PEER, &request(99), false, &mut rng), ACCEPT);
         transit.limits.accept = false;
-        assert_eq!(transit.decide(at(0), &request(99), false, &mut rng), REJECT);
+        assert_eq!(transit.decide(at(0), PEER, &request(99), false, &mut rng), REJECT);
         assert_eq!(transit.poll_timeout(), None);
+    }
+
+    #[test]
+    fn who_has_more_than_others_is_refused_first() {
+        let mut rng = Rng::new(&Seed::from_number(1));
+        let limits = TransitLimits { tunnels: 20, ..TransitLimits::default() };
+        let mut transit = Transit::new(limits);
+        let other = Some(Hash([8; 32]));
+        let mut accepted = |transit: &mut Transit, from| {
+            let code =
+                |_: &u32| transit.decide(at(0), from, &request(99), false, &mut rng) == ACCEPT;
+            (0..1000).filter(code).count()
+        };
+        transit.insert(at(0), other, 100, participant());
+        for (held, some) in [(15, 1000..=1000), (16, 300..=700), (17, 0..=0)] {
+            while transit.tunnels.len() < held + 1 {
+                let id = transit.tunnels.len() as u32;
+                transit.insert(at(0), PEER, id, participant());
+            }
+            let n = accepted(&mut transit, PEER);
+            assert!(some.contains(&n), "with {held} and one of another: {n}");
+            assert_eq!(accepted(&mut transit, other), 1000);
+            assert_eq!(accepted(&mut transit, None), 1000, "nobody that is known");
+        }
+        for id in 50..52 {
+            transit.insert(at(0), other, id, participant());
+        }
+        assert_eq!(accepted(&mut transit, other), 0, "full is full");
+    }
+
+    /// Fifty previous hops ask for all that is admitted, for half an hour; sixty others for a tunnel a
+    /// minute each.
+    #[test]
+    fn a_flood_of_requests_leaves_room_for_others() {
+        let mut rng = Rng::new(&Seed::from_number(1));
+        let mut transit = Transit::new(TransitLimits::default());
+        let mut budget = Budget::default();
+        let hop = |n: u64| Some(Hash::of(&n.to_be_bytes()));
+        let (mut id, mut most) = (0, 0);
+        let (mut honest, mut refused, mut flooded) = (0, 0, 0);
+        for second in 0..1800 {
+            transit.handle_timeout(at(second), &mut budget);
+            let attackers = (0..500).map(|n| n % 50);
+            for n in attackers.chain([100 + second % 60]) {
+                if !transit.admit_request(at(second), hop(n)) {
+                    continue;
+                }
+                id += 1;
+                let code = transit.decide(at(second), hop(n), &request(id), false, &mut rng);
+                if code == ACCEPT {
+                    transit.insert(at(second), hop(n), id, participant());
+                }
+                match (n < 100, code) {
+                    (true, code) => flooded += u64::from(code != ACCEPT),
+                    (false, ACCEPT) => honest += 1,
+                    (false, _) => refused += 1,
+                }
+            }
+            most = most.max(transit.tunnels.len());
+        }
+        assert!(most <= 5000 && flooded > 1000, "{most} tunnels, {flooded} of the flood refused");
+        assert!(honest == 1800 && refused == 0, "{honest} accepted, {refused} refused");
+        transit.handle_timeout(at(1800 + 661), &mut budget);
+        assert!(transit.held.is_empty() && transit.expiry.is_empty());
     }
 
     #[test]
@@ -322,10 +423,10 @@ mod tests {
         let limits =
             TransitLimits { bytes_per_second: Some(1_000_000), ..TransitLimits::default() };
         let mut transit = Transit::new(limits);
-        assert_eq!(transit.decide(at(1), &request(1), false, &mut rng), ACCEPT);
+        assert_eq!(transit.decide(at(1), PEER, &request(1), false, &mut rng), ACCEPT);
         while transit.charge(at(1), 63) {}
-        assert_eq!(transit.decide(at(1), &request(1), false, &mut rng), REJECT);
-        assert_eq!(transit.decide(at(2), &request(1), false, &mut rng), ACCEPT);
+        assert_eq!(transit.decide(at(1), PEER, &request(1), false, &mut rng), REJECT);
+        assert_eq!(transit.decide(at(2), PEER, &request(1), false, &mut rng), ACCEPT);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::world::{NodeId, World};
 use ramson_core::config::{Config, Floodfill, HttpProxy, Server, ServerKind, Tunnels};
 use ramson_core::keys::DestinationKeys;
 use ramson_core::router::output::{Event, StoreKey};
+use ramson_core::wire::identity::Identity;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -43,14 +44,30 @@ pub(crate) fn tunnels(length: u8, quantity: u8) -> Tunnels {
     tunnels
 }
 
+/// The nodes that have a site.
+pub(crate) fn hosts(world: &World) -> impl Iterator<Item = NodeId> {
+    world.nodes().filter(|id| world.stored(*id, &site_key()).is_some())
+}
+
+/// The destination of a node's site.
+///
+/// # Panics
+/// When it never had one.
+pub(crate) fn site(world: &World, host: NodeId) -> Identity {
+    let stored = world.stored(host, &site_key()).unwrap();
+    DestinationKeys::decode(stored).unwrap().identity
+}
+
+fn site_key() -> StoreKey {
+    StoreKey::DestinationKeys(format!("{SITE}.dat").into())
+}
+
 /// Where the site of a node is.
 ///
 /// # Panics
 /// When it never had one.
 pub(crate) fn site_url(world: &World, host: NodeId) -> String {
-    let key = StoreKey::DestinationKeys(format!("{SITE}.dat").into());
-    let stored = world.stored(host, &key).unwrap();
-    format!("http://{}", DestinationKeys::decode(stored).unwrap().identity.b32_address())
+    format!("http://{}", site(world, host).b32_address())
 }
 
 /// How large, and how long the tunnels.

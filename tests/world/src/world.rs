@@ -19,6 +19,7 @@ use node::Node;
 use pipe::{End, EndId};
 use ramson_core::client::control::FloodfillReport;
 use ramson_core::config::Config;
+use ramson_core::keys::RouterKeys;
 use ramson_core::rng::Seed;
 use ramson_core::router::Router;
 use ramson_core::router::conduct::Conduct;
@@ -175,6 +176,12 @@ impl World {
 
     /// Adds a router at [`Self::next_address`] and starts it.
     pub fn add_router(&mut self, config: Config) -> NodeId {
+        let id = self.add_node(config);
+        self.start(id);
+        id
+    }
+
+    fn add_node(&mut self, config: Config) -> NodeId {
         let port = config.ntcp2.port.unwrap_or(12_345);
         let id = NodeId(self.nodes.len());
         let address = SocketAddr::new(self.next_address(), port);
@@ -183,6 +190,21 @@ impl World {
         node.ahead = self.ahead;
         self.nodes.push(node);
         self.addresses.insert(address, id);
+        id
+    }
+
+    /// As [`Self::add_router`], with keys of its own and RouterInfos that it knows.
+    pub fn add_router_as(
+        &mut self,
+        config: Config,
+        keys: &RouterKeys,
+        known: Vec<Arc<[u8]>>,
+    ) -> NodeId {
+        let id = self.add_node(config);
+        let now = self.now;
+        let node = &mut self.nodes[id.0];
+        node.disk.put(now, StoreKey::RouterKeys, Some(Arc::from(&keys.encode()[..])));
+        node.known = known;
         self.start(id);
         id
     }
@@ -327,6 +349,13 @@ impl World {
         self.nodes[id.0].unix(self.now)
     }
 
+    /// How far the time that a router goes by is from its machine's; `None` when it is down.
+    #[must_use]
+    pub fn clock_error(&self, id: NodeId) -> Option<Duration> {
+        let off = self.router(id)?.unix(self.now).as_millis().abs_diff(self.unix(id).as_millis());
+        Some(Duration::from_millis(off))
+    }
+
     /// Virtual time since the world began.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
@@ -347,6 +376,12 @@ impl World {
             router.set_conduct(conduct());
         }
         node.conduct = Some(conduct);
+    }
+
+    /// Whether the router of a node has a conduct.
+    #[must_use]
+    pub fn has_conduct(&self, id: NodeId) -> bool {
+        self.nodes[id.0].conduct.is_some()
     }
 
     /// Gives a node these RouterInfos with its next start.

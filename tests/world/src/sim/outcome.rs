@@ -1,5 +1,6 @@
 //! What came of a run: the measurements, and whether they are what the scenario asks for.
 
+use super::adversary::Repelled;
 use super::scenario::{Expect, Scenario, Span};
 use super::series::{Fetch, Series, percentile, round};
 use crate::world::World;
@@ -28,6 +29,8 @@ pub(super) struct Met {
     pub(super) struck: Vec<usize>,
     /// How many each adversary has.
     pub(super) turned: Vec<usize>,
+    /// What came of what each of them tried, where it knows.
+    pub(super) tried: Vec<Option<Repelled>>,
 }
 
 /// What came of a run. The same seed gives the same, on every machine.
@@ -52,7 +55,7 @@ impl Outcome {
     ) -> Self {
         let end = scenario.duration.0;
         let mut checked: Vec<Checked> =
-            scenario.expects.iter().map(|e| check(e, scenario, &series, &met.lived)).collect();
+            scenario.expects.iter().map(|e| check(e, scenario, &series, met)).collect();
         checked.extend(met_somebody(scenario, met));
         let digest = world.digest();
         let pages: Vec<Fetch> = series.fetches.iter().filter(|f| !f.slow).copied().collect();
@@ -142,7 +145,7 @@ fn counted(what: String, good: usize, all: usize, least: f64, more: &str) -> Che
     judged(what, share(good, all), least, &format!("({good} of {all}){more}"))
 }
 
-fn check(expect: &Expect, scenario: &Scenario, series: &Series, lived: &[bool]) -> Checked {
+fn check(expect: &Expect, scenario: &Scenario, series: &Series, met: &Met) -> Checked {
     let end = scenario.duration.0;
     let between = |from: &Span, to: &Option<Span>| match to {
         Some(to) => format!("between {from} and {to}"),
@@ -180,7 +183,7 @@ fn check(expect: &Expect, scenario: &Scenario, series: &Series, lived: &[bool]) 
             counted(what, good, some.len(), *percent, "")
         }
         Expect::Recovered { after, percent, within } => {
-            let times: Vec<Option<Duration>> = recovered(series, lived, after.0);
+            let times: Vec<Option<Duration>> = recovered(series, &met.lived, after.0);
             let good = times.iter().flatten().filter(|t| **t <= within.0).count();
             let mut came: Vec<f64> = times.iter().flatten().map(Duration::as_secs_f64).collect();
             came.sort_unstable_by(f64::total_cmp);
@@ -202,6 +205,29 @@ fn check(expect: &Expect, scenario: &Scenario, series: &Series, lived: &[bool]) 
             let (good, bad) = (sum.built as usize, sum.not_built as usize);
             let what = format!("{percent} % of the tunnels built {}", between(from, to));
             counted(what, good, good + bad, *percent, "")
+        }
+        Expect::Repelled { kind, percent } => {
+            let attackers = scenario.adversaries.iter().zip(&met.tried);
+            let of_kind =
+                attackers.filter(|(a, _)| a.kind == *kind).filter_map(|(_, tried)| *tried);
+            let (good, all) =
+                of_kind.fold((0, 0), |(good, all), r| (good + r.in_vain, all + r.tried));
+            let what = format!("{percent} % of what {kind} tried comes to nothing");
+            counted(what, good as usize, all as usize, *percent, "")
+        }
+        Expect::Clocks { from, to, within } => {
+            let until = to.map_or(end, |to| to.0);
+            let some = || series.samples.iter().filter(|s| s.at > from.0 && s.at <= until);
+            let good = some().filter(|s| s.clock_error <= within.0).count();
+            let most = some().map(|s| s.clock_error).max().unwrap_or_default();
+            let what = format!("no clock is moved by more than {within} {}", between(from, to));
+            counted(
+                what,
+                good,
+                some().count(),
+                100.0,
+                &format!(", {} ms at most", most.as_millis()),
+            )
         }
         Expect::Lookups { from, to, percent } => {
             let sum = series.totals(from.0, to.map_or(end, |to| to.0));

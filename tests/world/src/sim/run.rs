@@ -115,6 +115,7 @@ impl<'a> Run<'a> {
         world.set_weather(Weather::from(scenario.links));
         let part = |share: f64| (net.routers as f64 * share).round() as usize;
         let (floodfills, sites) = (part(net.floodfills).max(1), part(net.sites).max(1));
+        let readers = net.readers.map_or(sites, |share| part(share).max(1));
         let tunnels = network::tunnels(net.length, net.quantity);
         let mut groups: BTreeMap<Group, Vec<NodeId>> = BTreeMap::new();
         let (mut all, mut infos) = (Vec::new(), Vec::new());
@@ -130,7 +131,7 @@ impl<'a> Run<'a> {
                     network::add_site(&mut config, tunnels);
                     Group::Sites
                 }
-                n if n < floodfills + 2 * sites => {
+                n if n < floodfills + sites + readers => {
                     network::add_proxy(&mut config, tunnels);
                     Group::Readers
                 }
@@ -208,7 +209,8 @@ impl<'a> Run<'a> {
     fn pair(&mut self) {
         let (hosts, readers) = (self.group(Group::Sites), self.group(Group::Readers));
         let streams = (readers.len() as f64 * self.scenario.traffic.streams).round() as usize;
-        for (n, (reader, host)) in readers.into_iter().zip(hosts).enumerate() {
+        for (n, reader) in readers.into_iter().enumerate() {
+            let host = hosts[n % hosts.len()];
             self.pairs.push(Pair {
                 reader,
                 host,
@@ -272,7 +274,8 @@ impl<'a> Run<'a> {
         self.world.run_for(end.saturating_sub(self.world.elapsed()));
         self.sample();
         let lived: Vec<bool> = self.pairs.iter().map(|p| self.is_up(p)).collect();
-        let met = Met { lived, struck: self.struck, turned: self.turned };
+        let tried = self.adversaries.iter().map(|a| a.repelled()).collect();
+        let met = Met { lived, struck: self.struck, turned: self.turned, tried };
         Outcome::new(self.scenario, self.seed, &self.world, self.series, &met)
     }
 

@@ -116,8 +116,11 @@ pub struct Network {
     pub routers: usize,
     /// Share of them that are floodfills.
     pub floodfills: f64,
-    /// Share of them that have a site; as many others have a proxy and read one of them each.
+    /// Share of them that have a site.
     pub sites: f64,
+    /// Share of them that have a proxy and read one of the sites each; as many as have sites when it is
+    /// not said.
+    pub readers: Option<f64>,
     /// Hops of every tunnel.
     pub length: u8,
     /// Tunnels of each destination in each direction.
@@ -138,6 +141,7 @@ impl Default for Network {
             routers: 100,
             floodfills: 0.1,
             sites: 0.1,
+            readers: None,
             length: 3,
             quantity: 2,
             known: 75,
@@ -400,6 +404,23 @@ pub enum Expect {
         /// At least so many in a hundred.
         percent: f64,
     },
+    /// Of what the attackers of a kind tried, so much came to nothing. Some kinds see that themselves.
+    Repelled {
+        /// Which kind.
+        kind: String,
+        /// At least so many in a hundred.
+        percent: f64,
+    },
+    /// Between `from` and `to`, no honest router goes by another time than its machine has.
+    Clocks {
+        /// From when on.
+        #[serde(default)]
+        from: Span,
+        /// Until when.
+        to: Option<Span>,
+        /// By more than this.
+        within: Span,
+    },
 }
 
 impl Scenario {
@@ -420,6 +441,7 @@ impl Scenario {
         let shares = [
             ("network.floodfills", net.floodfills),
             ("network.sites", net.sites),
+            ("network.readers", net.readers.unwrap_or_default()),
             ("network.firewalled", net.firewalled),
             ("traffic.streams", self.traffic.streams),
         ];
@@ -444,10 +466,10 @@ impl Scenario {
         if !(5..=17_000).contains(&net.routers) {
             return Err(format!("network.routers is {}: from 5 to 17000", net.routers));
         }
-        if net.floodfills + 2.0 * net.sites > 1.0 {
+        if net.floodfills + net.sites + net.readers.unwrap_or(net.sites) > 1.0 {
             return Err(
                 "network: a router is a floodfill, or has a site, or a reader; their shares \
-                        (sites count twice) are above 1"
+                        (as many read as have sites) are above 1"
                     .to_owned(),
             );
         }
@@ -524,6 +546,13 @@ impl Scenario {
                 (*percent, *after, Some(Span(after.0 + within.0)))
             }
             Expect::Streams { percent } => (*percent, Span::default(), None),
+            Expect::Repelled { kind, percent } => {
+                if !self.adversaries.iter().any(|a| a.kind == *kind) {
+                    return Err(format!("expect: there is no adversary of kind {kind:?}"));
+                }
+                (*percent, Span::default(), None)
+            }
+            Expect::Clocks { from, to, .. } => (100.0, *from, *to),
         };
         if !(percent > 0.0 && percent <= 100.0) {
             return Err(format!("expect: percent is {percent}: above 0, and up to 100"));

@@ -54,6 +54,8 @@ pub struct Sample {
     pub transit: f64,
     /// Bytes in the buffers of all of them.
     pub buffered: u64,
+    /// How far the time that a router goes by is from its machine's, at most.
+    pub clock_error: Duration,
     /// Since the sample before.
     pub(super) totals: Totals,
     /// Resident memory of this process, in bytes, where that is known.
@@ -108,6 +110,7 @@ impl Series {
             let Some(router) = world.router(*id) else { continue };
             let report = router.report(now);
             sample.up += 1;
+            sample.clock_error = sample.clock_error.max(world.clock_error(*id).unwrap_or_default());
             sample.sessions += report.peers.inbound + report.peers.outbound;
             sample.known += report.netdb.routers as f64;
             sample.transit += report.transit.tunnels as f64;
