@@ -11,6 +11,8 @@ pub mod elligator2;
 pub mod hash;
 pub mod kdf;
 pub mod noise;
+#[cfg(any(test, feature = "shadow"))]
+pub mod shadow;
 pub mod sign;
 pub mod siphash;
 pub mod x25519;
