@@ -48,5 +48,5 @@ fn every_path_in_a_network_of_shared_subnets_was_looked_at() {
     assert_eq!(addresses[0].to_string(), "11.10.0.1");
     assert_eq!(addresses[1].to_string(), "11.10.0.2");
     assert_eq!(addresses[2].to_string(), "11.11.0.1");
-    assert!(small.world.checked_paths() > 200, "{}", small.world.checked_paths());
+    assert!(small.world.checked_paths() > 150, "{}", small.world.checked_paths());
 }

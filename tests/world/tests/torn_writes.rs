@@ -35,10 +35,11 @@ fn config(world: &World) -> Config {
     config
 }
 
+/// In the order in which they are written.
 fn keys() -> [StoreKey; 4] {
     let destination = |name: &str| StoreKey::DestinationKeys(name.into());
-    let [proxy, site, mail] = ["http_proxy.dat", "site.dat", "mail.dat"].map(destination);
-    [StoreKey::RouterKeys, proxy, site, mail]
+    let [proxy, mail, site] = ["http_proxy.dat", "mail.dat", "site.dat"].map(destination);
+    [StoreKey::RouterKeys, proxy, mail, site]
 }
 
 /// RouterInfos of routers that are never there.

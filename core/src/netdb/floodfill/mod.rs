@@ -433,13 +433,15 @@ impl NetDb {
         floodfill.owed.retain(|o| now.saturating_since(o.since) <= OWED);
         let lost: Vec<Owed> = floodfill.owed.extract_if(.., |o| o.to == router).collect();
         for Owed { entry, mut tried, .. } in lost {
-            if tried.len() > MAX_TRIED {
-                continue;
-            }
             // Nor to whom the other copies went.
             if let Some(floodfill) = &self.role.floodfill {
                 let others = floodfill.owed.iter().filter(|o| o.entry.key() == entry.key());
                 tried.extend(others.map(|o| o.to));
+                tried.sort_unstable();
+                tried.dedup();
+            }
+            if tried.len() >= MAX_TRIED {
+                continue;
             }
             let target = RoutingKey::new(&entry.key(), unix);
             let ctx = Context::ROUTER;

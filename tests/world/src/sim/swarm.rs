@@ -89,7 +89,6 @@ pub fn plan(seed: u64) -> Scenario {
             sites: 0.15,
             length: 2 + draw(2) as u8,
             firewalled: [0.0, 0.0, 0.3][draw(3) as usize],
-            neighbours: 2,
             ..Network::default()
         },
         links: Links::default(),
