@@ -11,8 +11,8 @@ impl Router {
     /// accounted for, each with its cap: [`Bound::holds`] must be true of all of them whenever all polls
     /// have said `None`. For simulators, fuzzers and tests; nothing depends on it.
     ///
-    /// It changes and allocates nothing. It takes some ten nanoseconds for each session, stream,
-    /// tunnel and lookup, whatever they hold.
+    /// It changes and allocates nothing. Its time grows with the number of sessions, streams, tunnels and
+    /// lookups.
     pub fn audit(&self, see: &mut dyn FnMut(Bound)) {
         let audit = &mut Audit(see);
         self.peers.audit(audit);

@@ -13,7 +13,7 @@ use std::fmt;
 
 /// With at most so many nodes the collections of each are looked at after each step of it; ...
 const SMALL: usize = 64;
-/// ... else after one step of so many: it would take a third of the time.
+/// ... else after one step of so many.
 const SELDOM: u32 = 64;
 
 /// What of a router a step of the wall clock leaves as it was.
