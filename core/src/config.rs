@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
 
 /// Everything that a user can set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Config {
     pub netdb: NetDb,
     /// Limits on what we carry.
     pub limits: Limits,
+    /// When builds and tests of tunnels are given up. Not for users to set.
+    pub timing: Timing,
     /// Exploratory tunnels.
     pub exploratory: Tunnels,
     /// Defaults for client tunnels.
@@ -106,6 +109,27 @@ pub struct Tunnels {
     pub quantity: u8,
 }
 
+/// When builds and tests of our tunnels are given up, and how often they are tested. The defaults are
+/// measured, and whoever changes them stands out among all other Ramson routers: this is for
+/// simulations and for embedders of networks of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timing {
+    /// A build without an answer is given up after five times what builds took lately and a second, but
+    /// neither before the first of these nor after the second. 1 second to 1 minute.
+    pub build_timeout: (Duration, Duration),
+    /// After this another build starts beside one whose tunnel is missed. Up to 1 minute; from the
+    /// timeout on none does.
+    pub hedge_after: Duration,
+    /// Tests of a tunnel are between these apart. 1 second to 5 minutes.
+    pub test_every: (Duration, Duration),
+    /// How long the first test of a tunnel may take. 1 second to 1 minute.
+    pub first_test_timeout: Duration,
+    /// A later one may take four times the known round trip and a second, but neither less than the
+    /// first of these nor more than the second. 1 second to 1 minute.
+    pub test_timeout: (Duration, Duration),
+}
+
 /// The HTTP proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -171,6 +195,49 @@ impl Limits {
             self.sessions = sessions;
         }
         too_many
+    }
+}
+
+impl Timing {
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        const SECOND: Duration = Duration::from_secs(1);
+        const MINUTE: Duration = Duration::from_secs(60);
+        let bounds = [
+            ("build_timeout", self.build_timeout, MINUTE),
+            ("test_every", self.test_every, 5 * MINUTE),
+            ("first_test_timeout", (self.first_test_timeout, self.first_test_timeout), MINUTE),
+            ("test_timeout", self.test_timeout, MINUTE),
+        ];
+        for (name, (least, most), max) in bounds {
+            if least > most {
+                return Err(format!(
+                    "timing.{name}: the least, {least:?}, is above the most, {most:?}"
+                ));
+            }
+            if least < SECOND || most > max {
+                return Err(format!(
+                    "timing.{name}: {least:?} to {most:?} is not within 1s to {max:?}"
+                ));
+            }
+        }
+        if self.hedge_after > MINUTE {
+            return Err(format!("timing.hedge_after: {:?} is above {MINUTE:?}", self.hedge_after));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Timing {
+    /// i2pd's hops answer within a second; the rest is the network.
+    fn default() -> Self {
+        Self {
+            build_timeout: (Duration::from_secs(3), Duration::from_secs(10)),
+            hedge_after: Duration::from_millis(2500),
+            test_every: (Duration::from_secs(10), Duration::from_secs(15)),
+            first_test_timeout: Duration::from_secs(6),
+            test_timeout: (Duration::from_millis(2500), Duration::from_secs(8)),
+        }
     }
 }
 
@@ -266,6 +333,34 @@ impl Default for Tunnels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timing_is_within_bounds_or_refused_by_name() {
+        assert_eq!(Timing::default().check(), Ok(()));
+        let check = |change: fn(&mut Timing)| {
+            let mut timing = Timing::default();
+            change(&mut timing);
+            timing.check()
+        };
+        assert_eq!(
+            check(|t| t.build_timeout = (Duration::from_secs(60), Duration::from_secs(60))),
+            Ok(())
+        );
+        for (refused, name) in [
+            (check(|t| t.build_timeout.0 = Duration::from_secs(11)), "build_timeout: the least"),
+            (check(|t| t.build_timeout.1 = Duration::from_secs(61)), "build_timeout"),
+            (check(|t| t.hedge_after = Duration::from_secs(61)), "hedge_after"),
+            (check(|t| t.test_every = (Duration::ZERO, Duration::from_secs(15))), "test_every"),
+            (check(|t| t.test_every.1 = Duration::from_secs(301)), "test_every"),
+            (check(|t| t.first_test_timeout = Duration::from_millis(999)), "first_test_timeout"),
+            (
+                check(|t| t.test_timeout = (Duration::from_secs(9), Duration::from_secs(8))),
+                "test_timeout",
+            ),
+        ] {
+            assert!(refused.as_ref().is_err_and(|e| e.contains(name)), "{name}: {refused:?}");
+        }
+    }
 
     #[test]
     fn sessions_leave_descriptors_for_the_rest() {

@@ -4,12 +4,13 @@
 //! time, randomness, stored state and bytes come in as values, and effects go out as data.
 //! Modules depend on each other in one direction only, from the left to the right:
 //! `router -> client -> {streaming, datagram} -> destination -> {transport, netdb, tunnel, garlic}
-//! -> keys -> wire -> {crypto, config, conn} -> {rng, time}`; siblings never import each other.
+//! -> keys -> wire -> {crypto, config, conn} -> {rng, time, audit}`; siblings never import each other.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod audit;
 pub mod client;
 pub mod config;
 pub mod conn;

@@ -2,6 +2,7 @@
 
 use super::input::Input;
 use super::tunnel_model::{Layer, Model, TIMEOUT};
+use ramson_core::config::Timing;
 use ramson_core::crypto::kdf::hkdf2;
 use ramson_core::crypto::noise::{Protocol, SymmetricState};
 use ramson_core::crypto::x25519::{PrivateKey, PublicKey};
@@ -76,7 +77,11 @@ impl World {
         let mut rng = Rng::new(&Seed::from_number(7));
         let key = Arc::new(PrivateKey::from_bytes([1; 32]));
         let public = key.public();
-        let config = TunnelConfig { local: LOCAL, transit: TransitLimits::default() };
+        let config = TunnelConfig {
+            local: LOCAL,
+            transit: TransitLimits::default(),
+            timing: Timing::default(),
+        };
         let mut world = Self {
             tunnels: Tunnels::new(config, key, rng.fork("tunnels")),
             ends: Vec::new(),

@@ -1,6 +1,7 @@
 //! A small network of tunnels with a bad wire between its routers.
 
 use super::input::Input;
+use ramson_core::config::Timing;
 use ramson_core::crypto::x25519::{PrivateKey, PublicKey};
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::time::{Instant, UnixTime};
@@ -54,7 +55,11 @@ impl Net {
         let routers = (0..ROUTERS).map(|n| {
             let key = Arc::new(PrivateKey::from_bytes([n as u8 + 1; 32]));
             let public = key.public();
-            let config = TunnelConfig { local: hash(n), transit: TransitLimits::default() };
+            let config = TunnelConfig {
+                local: hash(n),
+                transit: TransitLimits::default(),
+                timing: Timing::default(),
+            };
             (Tunnels::new(config, key, rng.fork("tunnels")), public)
         });
         let routers = routers.collect();

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["keys"],
     &["wire"],
     &["crypto", "config", "conn"],
-    &["rng", "time"],
+    &["rng", "time", "audit"],
 ];
 
 fn layer(module: &str) -> Option<usize> {

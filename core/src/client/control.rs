@@ -338,6 +338,10 @@ pub struct ServiceReport {
     pub connections: u64,
     /// Connections that were refused since the start, for want of room.
     pub refused: u64,
+    /// Packets of its streams since the start, without mere acks.
+    pub packets: u64,
+    /// Of those, ones that had gone before.
+    pub packets_again: u64,
     /// It has tunnels both ways, and visitors can find it.
     pub ready: bool,
 }
@@ -451,6 +455,8 @@ impl ServiceReport {
             j.key("b32").optional(self.b32.as_deref());
             j.key("connections").number(self.connections);
             j.key("refused").number(self.refused);
+            j.key("packets").number(self.packets);
+            j.key("packets_again").number(self.packets_again);
             j.key("ready").boolean(self.ready);
         });
     }

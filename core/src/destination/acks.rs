@@ -1,5 +1,6 @@
 //! Messages whose receipt the other side is to confirm, and what is known when it does.
 
+use crate::audit::Audit;
 use crate::garlic::ecies::AckId;
 use crate::time::{Instant, UnixTime};
 use crate::tunnel::OutboundId;
@@ -38,6 +39,12 @@ impl Acks {
         }
         self.order.push_back(id);
         self.sent.insert(id, sent);
+    }
+
+    /// What is held, and what may be.
+    pub(super) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("destination: acks waited for", self.sent.len(), MAX_ACKS);
+        audit.see("destination: order of acks", self.order.len(), MAX_ACKS);
     }
 
     /// It left through this tunnel.

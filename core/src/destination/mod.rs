@@ -12,6 +12,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
+use crate::audit::Audit;
 use crate::crypto::x25519::{PrivateKey, PublicKey};
 use crate::garlic::ecies::{self, Kind, Sessions};
 use crate::keys::DestinationKeys;
@@ -114,6 +115,15 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// What is held after a drain, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        self.sessions.audit(audit);
+        self.remotes.audit(audit);
+        self.acks.audit(audit);
+        audit.see("destination: without a tunnel", self.unsent.len(), send::MAX_UNSENT);
+        audit.drained("destination: actions", self.actions.len());
+    }
+
     /// A destination with `keys`. A client-only one (`publish` false) gives its lease set to those
     /// it talks to and to nobody else.
     #[must_use]

@@ -1,6 +1,7 @@
 //! The other destinations that we know, and what waits for them.
 
 use super::routes::{Remote, Resolution, Waiting};
+use crate::audit::Audit;
 use crate::time::Instant;
 use crate::wire::hash::Hash;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -24,6 +25,15 @@ pub(super) struct Remotes {
 }
 
 impl Remotes {
+    /// What is held, and what may be.
+    pub(super) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("destination: remotes", self.all.len(), MAX_REMOTES + MAX_EXCESS);
+        audit.see("destination: remotes waited for", self.waiting.len(), self.all.len());
+        for queue in self.waiting.values() {
+            audit.see("destination: payloads for one remote", queue.len(), MAX_WAITING);
+        }
+    }
+
     pub(super) fn get_mut(&mut self, hash: &Hash) -> Option<&mut Remote> {
         self.all.get_mut(hash)
     }

@@ -13,7 +13,7 @@ use crate::wire::payload::Payload;
 use alloc::vec::Vec;
 
 /// Messages that found no tunnel and wait for one; the oldest is dropped.
-const MAX_UNSENT: usize = 64;
+pub(super) const MAX_UNSENT: usize = 64;
 
 /// A garlic message on its way to a lease.
 #[derive(Debug)]

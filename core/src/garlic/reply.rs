@@ -5,6 +5,7 @@ use super::{
     Clove, OpenError, Payload, SealError, cloves_len, finish_body, new_body, open_body, pad,
     put_cloves,
 };
+use crate::audit::Audit;
 use crate::crypto::Key32;
 use crate::crypto::aead::{self, TAG_LEN};
 use crate::rng::Rng;
@@ -59,6 +60,12 @@ impl ReplyTags {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("garlic: tags of answers", self.tags.len(), Self::CAPACITY);
+        audit.see("garlic: ends of tags of answers", self.order.len(), Self::CAPACITY);
     }
 
     /// Waits for a reply under `tag`.

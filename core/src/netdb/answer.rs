@@ -5,6 +5,7 @@
 use super::choose::Choice;
 use super::store::Bucket;
 use super::{Context, NetDb, NetDbAction};
+use crate::audit::Audit;
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
 use crate::wire::i2np::{
@@ -55,6 +56,11 @@ impl Throttle {
     pub(crate) const fn new(now: Instant, per_source: u32, all: (u64, u64)) -> Self {
         let all = Bucket::new(now, all.0, all.1);
         Self { sources: BTreeMap::new(), per_source, all, swept: now }
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("netdb: counted sources", self.sources.len(), MAX_THROTTLED_SOURCES);
     }
 
     /// For lookups.

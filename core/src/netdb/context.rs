@@ -7,6 +7,7 @@
 use super::routing_key::{Distance, RoutingKey};
 use super::store::StoreError;
 use super::traits::Traits;
+use crate::audit::Audit;
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
 use crate::wire::lease_set::LeaseSet;
@@ -47,6 +48,16 @@ pub(crate) struct ContextState {
     pub(crate) rtt: Rtt,
     /// Lookups under way that callers asked for.
     pub(crate) lookups: usize,
+}
+
+impl ContextState {
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("netdb: lease sets of a context", self.lease_sets.len(), MAX_LEASE_SETS);
+        audit.see("netdb: routers of a context", self.routers.len(), MAX_PRIVATE_ROUTERS);
+        audit.see("netdb: keys not found", self.failed.len(), MAX_FAILED_KEYS);
+        audit.see("netdb: floodfills with strikes", self.strikes.len(), MAX_STRIKES);
+    }
 }
 
 struct LeaseRecord {

@@ -17,7 +17,7 @@ const MAX_QUIET: u32 = 4;
 const MAX_PERIOD: Duration = Duration::from_secs(240);
 
 /// Routers that we heard of and have not fetched yet.
-const MAX_WANTED: usize = 128;
+pub(crate) const MAX_WANTED: usize = 128;
 /// Of these, fetched at once.
 const MAX_WANTED_AT_ONCE: usize = 8;
 /// A known router that is named by others is fetched again when its RouterInfo is older.

@@ -10,6 +10,7 @@
 
 use super::StoreError;
 use super::routing_key::{Distance, RoutingKey};
+use crate::audit::Audit;
 use crate::time::{Instant, earliest};
 use crate::wire::hash::Hash;
 use alloc::collections::BTreeMap;
@@ -177,6 +178,15 @@ impl Lookup {
             negatives: 0,
             no_tunnel: false,
         }
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        for path in &self.paths {
+            audit.see("netdb: floodfills to ask", path.waiting.len(), MAX_WAITING);
+        }
+        let asked = self.paths.len() * (MAX_QUERIES_PER_PATH + MAX_RETRIES_PER_PATH);
+        audit.see("netdb: floodfills asked", self.asked.len(), asked);
     }
 
     /// Floodfills asked so far.

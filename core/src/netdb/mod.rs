@@ -34,6 +34,7 @@ pub use store::{
 };
 pub use traits::{Candidate, MIN_FLOODFILL_VERSION, MIN_HOP_VERSION};
 
+use crate::audit::Audit;
 use crate::crypto::sign::BadSignature;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
@@ -301,6 +302,31 @@ pub struct NetDb {
 }
 
 impl NetDb {
+    /// What is held after a drain, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        self.routers.audit(audit);
+        self.profiles.audit(audit);
+        self.throttle.audit(audit);
+        self.role.audit(audit);
+        let (lookups, publications) = (self.lookups.len(), self.publications.len());
+        audit.see("netdb: contexts", self.contexts.len(), MAX_CONTEXTS);
+        audit.see("netdb: lookups", lookups, search::MAX_LOOKUPS);
+        audit.see("netdb: lookups by key", self.by_key.len(), lookups);
+        audit.see("netdb: publications", publications, keep::MAX_PUBLICATIONS);
+        let tokens = publications * publish::MAX_TOKENS;
+        audit.see("netdb: confirmations waited for", self.tokens.len(), tokens);
+        audit.see("netdb: routers heard of", self.wanted.len(), explore::MAX_WANTED);
+        // Exploring, fetching, renewing and the tick have one each.
+        audit.see("netdb: timers", self.timers.len(), lookups + publications + 4);
+        audit.drained("netdb: actions", self.actions.len());
+        for state in self.contexts.values() {
+            state.audit(audit);
+        }
+        for lookup in self.lookups.values() {
+            lookup.machine.audit(audit);
+        }
+    }
+
     /// An empty one. Fill it with [`Self::restore`], [`Self::restore_profile`] and
     /// [`Self::reseed`].
     #[must_use]

@@ -5,6 +5,7 @@
 //! faded by the time that passed.
 
 use super::sampled::Sampled;
+use crate::audit::Audit;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
 use crate::wire::codec::{DecodeError, Put, Reader};
@@ -354,6 +355,12 @@ impl Profiles {
     /// None yet.
     pub(crate) const fn new() -> Self {
         Self { known: Sampled::new(), changed: BTreeSet::new(), sweep: None }
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("netdb: profiles", self.known.len(), MAX_PROFILES);
+        audit.see("netdb: profiles to write", self.changed.len(), MAX_PROFILES);
     }
 
     /// The profile of `router`.

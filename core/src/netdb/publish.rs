@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Stores whose late confirmation still counts.
-const MAX_TOKENS: usize = 8;
+pub(crate) const MAX_TOKENS: usize = 8;
 /// The wait after all attempts of a round failed, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// The doubling ends here.

@@ -9,6 +9,7 @@ use super::profile::Profiles;
 use super::routing_key::{Closest, RoutingKey, closest};
 use super::sampled::Sampled;
 use super::traits::Traits;
+use crate::audit::Audit;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
@@ -148,6 +149,16 @@ impl Routers {
             forgotten: BTreeSet::new(),
             sweep: None,
         }
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("netdb: verified routers", self.verified.len(), MAX_VERIFIED);
+        audit.see("netdb: unverified routers", self.unverified.len(), MAX_UNVERIFIED);
+        audit.see("netdb: floodfills", self.floodfills.len(), self.len());
+        audit.see("netdb: ordinary routers", self.ordinary.len(), self.len());
+        audit.see("netdb: routers to write", self.unsaved.len(), self.verified.len());
+        audit.see("netdb: routers to delete", self.forgotten.len(), MAX_VERIFIED);
     }
 
     /// Routers in both tiers.

@@ -15,6 +15,11 @@ impl<K: Ord + Copy> Timers<K> {
         Self { order: BTreeSet::new(), due: BTreeMap::new() }
     }
 
+    /// How many are set.
+    pub(crate) fn len(&self) -> usize {
+        self.order.len().max(self.due.len())
+    }
+
     /// Sets, moves or (with `None`) stops a timer.
     pub(crate) fn set(&mut self, timer: K, at: Option<Instant>) {
         let before = match at {
@@ -52,6 +57,7 @@ impl<K: Ord + Copy> Timers<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Rng, Seed};
 
     #[test]
     fn timers_move_stop_and_fire_in_order() {
@@ -71,5 +77,51 @@ mod tests {
         assert_eq!(timers.pop(at(9)), Some('b'));
         assert_eq!((timers.pop(at(99)), timers.next()), (None, None));
         assert!(timers.due.is_empty());
+    }
+
+    /// A few thousand operations by chance, beside a plain map in which the earliest is looked for.
+    #[test]
+    fn any_operations_do_what_a_plain_map_does() {
+        let at = Instant::from_micros;
+        for seed in 0..20 {
+            let mut rng = Rng::new(&Seed::from_number(seed));
+            let (mut timers, mut model) = (Timers::new(), BTreeMap::<u64, Instant>::new());
+            let mut now = 0;
+            let mut fired = 0;
+            for step in 0..2000 {
+                let timer = rng.below(40);
+                match rng.below(8) {
+                    0 => {
+                        timers.set(timer, None);
+                        model.remove(&timer);
+                    }
+                    1..=4 => {
+                        // Into the past too, and on the instant of others.
+                        let due = at((now + rng.below(30)).saturating_sub(5));
+                        timers.set(timer, Some(due));
+                        model.insert(timer, due);
+                    }
+                    _ => {
+                        now += rng.below(10);
+                        while let Some(timer) = timers.pop(at(now)) {
+                            let earliest = model.iter().map(|(t, due)| (*due, *t)).min();
+                            let (due, expected) = earliest.unwrap();
+                            assert!(due <= at(now), "seed {seed}, step {step}: too early");
+                            assert_eq!(timer, expected, "seed {seed}, step {step}");
+                            model.remove(&timer);
+                            fired += 1;
+                        }
+                        assert!(model.values().all(|due| *due > at(now)), "seed {seed}: forgotten");
+                    }
+                }
+                assert_eq!(
+                    timers.next(),
+                    model.values().copied().min(),
+                    "seed {seed}, step {step}"
+                );
+                assert_eq!(timers.len(), model.len(), "seed {seed}, step {step}");
+            }
+            assert!(fired > 200, "seed {seed}: {fired}");
+        }
     }
 }

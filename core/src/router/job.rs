@@ -67,6 +67,11 @@ impl Jobs {
         id
     }
 
+    /// How many are under way.
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
     /// True when `id` was under way: a runtime answers each job once.
     pub(super) fn finish(&mut self, id: EffectId) -> bool {
         self.running.remove(&id)

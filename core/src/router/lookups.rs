@@ -3,6 +3,7 @@
 use super::input::Stored;
 use super::output::{Action, StoreKey};
 use super::{Router, apps, persist, publish};
+use crate::audit::Audit;
 use crate::crypto::Key32;
 use crate::crypto::x25519::PublicKey;
 use crate::destination::{Parcel, Unresolved};
@@ -72,6 +73,18 @@ enum Way {
 }
 
 impl Pending {
+    /// What is held, and what may be.
+    pub(super) fn audit(all: &BTreeMap<Hash, Self>, audit: &mut Audit<'_>) {
+        audit.see("router: unknown routers with messages", all.len(), MAX_PENDING);
+        for pending in all.values() {
+            let messages = pending.messages.len();
+            audit.see("router: messages for an unknown one", messages, MAX_PENDING_MESSAGES);
+        }
+        let waiting = all.values().flat_map(|p| &p.messages);
+        let bytes = waiting.map(|(message, _)| message.body.len()).sum();
+        audit.see("router: bytes for unknown routers", bytes, MAX_PENDING_BYTES);
+    }
+
     /// Adds a message.
     pub(super) fn add(
         all: &mut BTreeMap<Hash, Self>,

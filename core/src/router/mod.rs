@@ -4,6 +4,7 @@
 //! input of another. Nothing of I2P is decided here that a machine could decide.
 
 mod apps;
+mod audit;
 pub mod conduct;
 mod dispatch;
 pub mod embed;
@@ -154,6 +155,7 @@ impl Router {
         now: Instant,
         unix: UnixTime,
     ) -> Result<Self, StartError> {
+        config.timing.check().map_err(StartError::Config)?;
         let mut rng = Rng::new(&seed);
         let mut actions = VecDeque::new();
         let keys = router_keys(stored.router_keys.as_deref(), &mut rng, &mut actions)?;
@@ -187,7 +189,7 @@ impl Router {
         persist(&mut actions, StoreKey::RouterInfo, info.as_bytes());
         peers.set_own(now, info.clone());
         let transit = paths::transit_limits(&config);
-        let tunnel_config = TunnelConfig { local: hash, transit };
+        let tunnel_config = TunnelConfig { local: hash, transit, timing: config.timing };
         let mut tunnels = Tunnels::new(tunnel_config, keys.encryption.clone(), rng.fork("tunnels"));
         tunnels.add_pool(now, unix, PoolId::EXPLORATORY, paths::pool(&config.exploratory));
 

@@ -6,9 +6,9 @@ use crate::client::control::{
     AddressReport, DirectionReport, FloodfillReport, InfoReport, MessagesReport, NetDbReport,
     PeersReport, PoolReport, ServiceReport, TransitReport,
 };
-use crate::config::ServerKind;
+use crate::config::{self, ServerKind};
 use crate::time::Instant;
-use crate::tunnel::{Direction, PoolId};
+use crate::tunnel::{Direction, PoolId, TunnelInfo};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -75,6 +75,27 @@ impl Router {
         }
     }
 
+    /// All tunnels of ours that are in use.
+    #[must_use]
+    pub fn tunnels(&self, now: Instant) -> Vec<TunnelInfo> {
+        self.tunnels.tunnels(now)
+    }
+
+    /// How many tunnels were built so far, for all pools that there are.
+    #[must_use]
+    pub fn tunnels_built(&self) -> u64 {
+        self.tunnels.built()
+    }
+
+    /// What was asked for of a pool's tunnels; `None` when there is no such pool.
+    #[must_use]
+    pub fn pool_shape(&self, pool: PoolId) -> Option<config::Tunnels> {
+        if pool == PoolId::EXPLORATORY {
+            return Some(self.config.exploratory);
+        }
+        self.apps.pools().into_iter().find(|(of, _)| *of == pool).map(|(_, shape)| shape)
+    }
+
     /// Bytes that we account for: buffers that peers and clients can fill.
     fn buffered(&self) -> usize {
         self.tunnels.reassembly_bytes() + self.apps.all().map(|(_, a)| a.memory()).sum::<usize>()
@@ -121,6 +142,7 @@ impl Router {
                 }
                 Kind::Embedded(_) => ("embedded", None, None),
             };
+            let stats = app.stream_stats();
             ServiceReport {
                 name: app.name.to_string(),
                 kind: kind.to_string(),
@@ -129,6 +151,8 @@ impl Router {
                 b32: Some(app.destination.identity().b32_address()),
                 connections: self.apps.connections(i) as u64,
                 refused: app.refusals.total,
+                packets: stats.packets_out.saturating_sub(stats.acks_out),
+                packets_again: stats.again_out,
                 ready: app.destination.is_ready(),
             }
         };

@@ -4,6 +4,7 @@ use super::path::{Gate, Path};
 use super::recv::{Accepted, Receiver};
 use super::send::{Chunk, Next, Sender};
 use super::{Limits, Local, PacketKind, StreamError, StreamEvent, StreamId};
+use crate::audit::Audit;
 use crate::time::{Instant, UnixTime, earliest};
 use crate::wire::codec::DecodeError;
 use crate::wire::identity::Identity;
@@ -273,6 +274,12 @@ impl Conn {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.sender.bytes() + self.receiver.bytes()
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        self.sender.audit(audit);
+        self.receiver.audit(audit);
     }
 
     /// What [`Self::poll`] has to do.

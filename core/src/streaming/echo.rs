@@ -2,6 +2,7 @@
 
 use super::conn::{Trust, authenticate};
 use super::{PacketKind, StreamEvent, Streams};
+use crate::audit::Audit;
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
 use crate::wire::streaming::{Flags, Outgoing, Packet};
@@ -23,6 +24,13 @@ struct Ping {
 /// Pings that wait for an answer.
 #[derive(Default)]
 pub(super) struct Pings(VecDeque<Ping>);
+
+impl Pings {
+    /// What is held, and what may be.
+    pub(super) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("streams: pings", self.0.len(), MAX_PINGS);
+    }
+}
 
 impl Streams {
     /// Asks a destination for a sign of life; [`StreamEvent::Pong`] follows, or not.

@@ -1,6 +1,7 @@
 //! Streams that are over, for as long as packets of theirs may still come.
 
 use super::StreamId;
+use crate::audit::Audit;
 use crate::time::Instant;
 use crate::wire::hash::Hash;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -38,6 +39,17 @@ pub(crate) struct Graves {
 }
 
 impl Graves {
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("streams: over", self.graves.len(), MAX_GRAVES);
+        audit.see("streams: order of those that are over", self.order.len(), MAX_GRAVES);
+    }
+
+    /// How many are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.graves.len()
+    }
+
     /// Remembers a stream; the oldest is forgotten when there are too many.
     pub(crate) fn bury(&mut self, now: Instant, id: StreamId, grave: Grave) {
         self.graves.insert(id, grave);

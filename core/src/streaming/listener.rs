@@ -2,6 +2,7 @@
 //! before their SYN.
 
 use super::StreamId;
+use crate::audit::Audit;
 use crate::time::Instant;
 use crate::wire::hash::Hash;
 use alloc::boxed::Box;
@@ -65,6 +66,11 @@ impl Backlog {
         Ok(evicted)
     }
 
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("streams: not proven", self.order.len(), SYN_BACKLOG);
+    }
+
     /// The stream has proven itself, or is gone.
     pub(crate) fn remove(&mut self, id: StreamId) {
         self.order.retain(|(other, _)| *other != id);
@@ -87,6 +93,13 @@ pub(crate) struct EarlyPackets {
 }
 
 impl EarlyPackets {
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        let packets = self.packets.values().map(Vec::len).sum();
+        audit.see("streams: early packets", packets, EARLY_PACKETS);
+        audit.see("streams: order of early packets", self.order.len(), EARLY_PACKETS);
+    }
+
     /// Keeps a packet for a while; drops it when there are too many.
     pub(crate) fn push(&mut self, now: Instant, stream: u32, packet: EarlyPacket) {
         self.expire(now);

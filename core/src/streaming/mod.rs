@@ -23,6 +23,7 @@ pub use api::{
     StreamStats, StreamingConfig,
 };
 
+use crate::audit::Audit;
 use crate::crypto::sign::SigningKey;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -187,6 +188,30 @@ impl Streams {
     #[must_use]
     pub const fn stats(&self) -> StreamStats {
         self.stats
+    }
+
+    /// What is held after a drain, and what may be. Packets that wait for their turn to be made are no
+    /// queue: they are made when there is room below.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        let (conns, paths) = (self.conns.len(), self.paths.len());
+        audit.see("streams", conns, self.local.config.max_streams);
+        audit.see("streams: by name", self.names.len(), conns + self.graves.len());
+        audit.see("streams: paths", paths, conns + MAX_IDLE_PATHS);
+        audit.see("streams: paths by remote", self.path_of.len(), paths);
+        audit.see("streams: with something to send", self.ready.len(), conns + self.graves.len());
+        audit.see("streams: timers", self.timers.len(), conns + paths);
+        audit.see("streams: packets outside of them", self.control.len(), MAX_CONTROL);
+        // All of it used, each may hold a little still.
+        let memory = self.local.config.memory + conns * LEAST_BUFFER;
+        audit.see("streams: bytes held", self.memory, memory);
+        audit.drained("streams: events", self.events.len());
+        self.graves.audit(audit);
+        self.backlog.audit(audit);
+        self.early.audit(audit);
+        self.pings.audit(audit);
+        for conn in self.conns.values() {
+            conn.audit(audit);
+        }
     }
 
     /// The state of a stream; `None` when it is over.

@@ -2,6 +2,7 @@
 
 use super::buffer::ByteRing;
 use super::congestion::MAX_WINDOW;
+use crate::audit::Audit;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use arrayvec::ArrayVec;
@@ -51,6 +52,11 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("streams: packets before their turn", self.ahead.len(), MAX_AHEAD as usize);
+    }
+
     /// Takes packet `sequence`, unless more than `limit` bytes would be held.
     pub(crate) fn accept(
         &mut self,

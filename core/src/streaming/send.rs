@@ -9,6 +9,7 @@ use super::buffer::ByteRing;
 use super::congestion::MAX_WINDOW;
 use super::path::Path;
 use super::recv::MAX_AHEAD;
+use crate::audit::Audit;
 use crate::time::{Instant, earliest};
 use alloc::collections::{BTreeSet, VecDeque};
 use core::time::Duration;
@@ -35,6 +36,9 @@ const CLOSE_OVERHEAD: usize = 64;
 /// packet that is lost again and again does not hold the rest up; our own receivers keep so many.
 const MAX_SPAN: u32 = 2 * MAX_WINDOW;
 const _: () = assert!(MAX_SPAN <= MAX_AHEAD);
+/// Transmissions that are remembered, for audits: those of packets that are not acknowledged, and
+/// those that came after the oldest one that nothing is known of.
+const MAX_TRANSMISSIONS: usize = 4 * MAX_SPAN as usize;
 /// The answer to a SYN goes once more behind so many packets that follow it: i2pd 2.59 gives a
 /// stream up when two that follow arrive before it.
 const SYN_FOLLOWED: u32 = 1;
@@ -182,6 +186,16 @@ impl Sender {
             span_cap: MAX_SPAN,
             resent: 0,
         }
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        let sent = self.window.len();
+        // The SYN and the CLOSE go without asking.
+        audit.see("streams: packets not acknowledged", sent, MAX_SPAN as usize + 2);
+        audit.see("streams: packets lost", self.lost.len(), sent);
+        // Those that are over wait for what left before them.
+        audit.see("streams: transmissions", self.order.len(), MAX_TRANSMISSIONS);
     }
 
     /// Bytes that wait to be sent for the first time.

@@ -1,6 +1,7 @@
 //! What `[limits] bandwidth_in` and `bandwidth_out` mean: a token bucket, and turns for those who
 //! share it.
 
+use crate::audit::Audit;
 use crate::time::{Instant, earliest};
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
@@ -113,6 +114,12 @@ impl<K: Copy + Ord> Turns<K> {
                 self.end(user);
             }
         }
+    }
+
+    /// What is held by so many `users`, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>, users: usize) {
+        audit.see("peers: waiting for bandwidth", self.queue.len(), users);
+        audit.see("peers: with bandwidth granted", self.grants.len(), users);
     }
 
     /// `user` is gone.

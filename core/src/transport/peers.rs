@@ -2,6 +2,7 @@
 
 use super::bandwidth::{Bucket, Turns};
 use super::ntcp2::{self, Peer, Priority, ReplayCache, Session, SessionError, SessionEvent};
+use crate::audit::Audit;
 use crate::conn::{ConnId, Opener};
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, earliest};
@@ -269,6 +270,30 @@ impl Peers {
         counts
     }
 
+    /// What is held after a drain, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        let links = self.links.len();
+        audit.see("peers: sessions", self.sessions(), self.config.sessions);
+        audit.see("peers: sessions and strangers", links, self.config.sessions + self.strangers());
+        audit.see("peers: by name", self.by_peer.len(), links);
+        audit.see("peers: timers", self.timers.len(), links);
+        audit.see("peers: writable", self.writable.len(), links);
+        audit.see("peers: paused", self.starved_reads.len(), links);
+        audit.see("peers: failed", self.failed.len(), MAX_FAILED);
+        audit.see("peers: handshakes seen", self.replay.len(), ntcp2::REPLAY_CAPACITY);
+        audit.drained("peers: actions", self.actions.len());
+        audit.drained("peers: events", self.events.len());
+        self.outbound.audit(audit, links);
+        for link in self.links.values() {
+            link.session.audit(audit);
+        }
+    }
+
+    /// Those who come to us and have not proved who they are: so many at most.
+    fn strangers(&self) -> usize {
+        MAX_UNPROVEN.min((self.config.sessions / UNPROVEN_PART).max(1))
+    }
+
     pub(crate) const fn traffic(&self) -> Traffic {
         self.bytes
     }
@@ -367,7 +392,7 @@ impl Peers {
             near += usize::from(self::prefix(link.remote.ip()) == prefix);
         }
         let crowded = !self.config.allow_local && near >= MAX_UNPROVEN_PER_PREFIX;
-        let most = MAX_UNPROVEN.min((self.config.sessions / UNPROVEN_PART).max(1));
+        let most = self.strangers();
         if all >= most || crowded || self.closing || !self.has_inbound_room(now, remote.ip()) {
             self.actions.push_back(PeerAction::Close { conn, abort: true });
             return;

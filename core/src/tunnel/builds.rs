@@ -2,7 +2,6 @@
 
 use super::build::reply::codes;
 use super::build::request::{Asked, BadPath, Way, ask};
-use super::manage::{BUILD_TIMEOUT, HEDGE_AFTER};
 use super::own::{Inbound, Life, Outbound};
 use super::pool::Doubt;
 use super::{
@@ -15,10 +14,6 @@ use crate::wire::i2np::{Message, MessageType};
 use crate::wire::tunnel::{ACCEPT, Delivery};
 use alloc::vec::Vec;
 use core::time::Duration;
-
-/// Where builds are answered quickly, as hops answer or not at all, they are given up sooner: after
-/// five times the usual time, but not before this.
-const MIN_BUILD_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A build.
 pub(crate) struct Build {
@@ -215,11 +210,13 @@ impl Tunnels {
 
     fn note_sent(&mut self, clock: Clock, id: BuildId, sent: Sent) {
         self.replies.insert(sent.reply, id);
-        let timeout = self.build_latency.map_or(BUILD_TIMEOUT, |latency| {
-            (latency * 5 + Duration::from_secs(1)).clamp(MIN_BUILD_TIMEOUT, BUILD_TIMEOUT)
-        });
+        // Where builds are answered quickly, as hops answer or not at all, they are given up sooner.
+        let (least, most) = self.timing.build_timeout;
+        let timeout = self
+            .build_latency
+            .map_or(most, |latency| (latency * 5 + Duration::from_secs(1)).min(most).max(least));
         if let Some(build) = self.builds.get_mut(&id) {
-            build.hedge_at = Some(clock.now + HEDGE_AFTER);
+            build.hedge_at = Some(clock.now + self.timing.hedge_after);
             build.deadline = clock.now + timeout;
             build.sent = Some(sent);
         }
@@ -278,7 +275,8 @@ impl Tunnels {
             return *id;
         }
         let id = self.free_tunnel_id();
-        let life = Life::new(clock.now, clock.unix, Direction::Inbound, &mut self.rng);
+        let way = Direction::Inbound;
+        let life = Life::new(clock.now, clock.unix, way, &self.timing, &mut self.rng);
         let mut tunnel = Inbound::new(pool, life, &[], id);
         tunnel.hidden = true;
         self.inbound.insert(id, tunnel);
@@ -389,7 +387,7 @@ impl Tunnels {
         let side = pool.side_mut(build.direction);
         side.succeed();
         side.stats.built += 1;
-        let life = Life::new(at, unix, build.direction, &mut self.rng);
+        let life = Life::new(at, unix, build.direction, &self.timing, &mut self.rng);
         match build.direction {
             Direction::Inbound => {
                 pool.inbound.push(receive);

@@ -1,6 +1,7 @@
 //! Cells into messages, at the end of a tunnel.
 
 use super::fragment::{Budget, Caps, Piece, Reassembly};
+use crate::audit::Audit;
 use crate::time::Instant;
 use crate::wire::codec::DecodeError;
 use crate::wire::tunnel::{Delivery, Fragments, Instructions, open_payload};
@@ -44,6 +45,11 @@ impl Endpoint {
             }
         }
         Ok(())
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        self.reassembly.audit(audit);
     }
 
     /// Gives up fragments that wait for too long.

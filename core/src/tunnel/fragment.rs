@@ -1,7 +1,8 @@
 //! Putting fragments together again, in any order, within caps.
 
+use crate::audit::Audit;
 use crate::time::Instant;
-use crate::wire::tunnel::{Delivery, MAX_FRAGMENT_NUMBER};
+use crate::wire::tunnel::{CELL_LEN, Delivery, MAX_FRAGMENT_NUMBER};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -24,6 +25,8 @@ impl Caps {
     pub(crate) const OWN: Self = Self { messages: 256, bytes: 1024 * 1024 };
 }
 
+/// Bytes of one message at most.
+const MAX_MESSAGE: usize = (MAX_FRAGMENT_NUMBER as usize + 1) * CELL_LEN;
 /// Bytes of unfinished messages at all endpoints; what does not fit is dropped.
 pub(crate) const MAX_BYTES_IN_ALL: usize = 16 * 1024 * 1024;
 
@@ -91,6 +94,14 @@ struct Unfinished {
 impl Reassembly {
     pub(crate) const fn new(caps: Caps) -> Self {
         Self { messages: BTreeMap::new(), held: 0, caps, next_expiry: Instant::ZERO }
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("tunnels: unfinished messages of one", self.messages.len(), self.caps.messages);
+        // The message at hand may be larger than all of it.
+        let bytes = self.caps.bytes.max(MAX_MESSAGE);
+        audit.see("tunnels: bytes of unfinished messages of one", self.held, bytes);
     }
 
     /// Takes a fragment; gives the message when it is whole.

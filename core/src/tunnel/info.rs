@@ -152,6 +152,13 @@ impl Tunnels {
         })
     }
 
+    /// Tunnels built, for all pools that there are.
+    #[must_use]
+    pub fn built(&self) -> u64 {
+        let sides = [Direction::Inbound, Direction::Outbound];
+        self.pools.values().flat_map(|p| sides.map(|d| p.side(d).stats.built)).sum()
+    }
+
     /// Counters of what we carry for others.
     #[must_use]
     pub const fn transit_stats(&self) -> TransitStats {

@@ -2,7 +2,7 @@
 
 use super::builds::{Build, Failure};
 use super::own::{GRACE, Life};
-use super::pool::{Doubt, MAX_BUILDS, Pool};
+use super::pool::{Doubt, MAX_BUILDS, MAX_SURPLUS, Pool};
 use super::{
     BuildId, Clock, Direction, Health, OutboundId, Outcome, PoolConfig, PoolId, TunnelAction,
     Tunnels,
@@ -11,15 +11,6 @@ use crate::time::{Instant, UnixTime, earliest};
 use crate::wire::hash::Hash;
 use alloc::vec::Vec;
 use core::time::Duration;
-
-/// How long a build may take at most, from the question for a path, then from the request on. i2pd
-/// hops answer within a second; the rest is the network.
-pub(crate) const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
-/// After this a build whose tunnel is missed no longer counts, so that another one starts
-/// beside it: a silent hop costs seconds, not the whole timeout.
-pub(crate) const HEDGE_AFTER: Duration = Duration::from_millis(2500);
-/// Tunnels of one direction that a pool holds at most, beyond twice those it wants.
-const MAX_SURPLUS: usize = 4;
 
 /// A tunnel that brought or carried something so lately is not doubted.
 const HEARD_LATELY: Duration = Duration::from_secs(2);
@@ -131,8 +122,8 @@ impl Tunnels {
         let length = p.config.draw_length(direction, &mut self.rng);
         let avoid = p.avoided(clock.now);
         let build = BuildId(self.take_id());
-        let hedge_at = Some(clock.now + HEDGE_AFTER);
-        let deadline = clock.now + BUILD_TIMEOUT;
+        let hedge_at = Some(clock.now + self.timing.hedge_after);
+        let deadline = clock.now + self.timing.build_timeout.1;
         self.builds
             .insert(build, Build { pool, direction, length, deadline, hedge_at, sent: None });
         if length == 0 {
@@ -169,7 +160,7 @@ impl Tunnels {
                 usable < p.config.quantity(direction)
             });
             if let Some(build) = self.builds.get_mut(&id) {
-                build.hedge_at = (!missed).then(|| clock.now + HEDGE_AFTER);
+                build.hedge_at = (!missed).then(|| clock.now + self.timing.hedge_after);
             }
         }
     }

@@ -31,8 +31,10 @@ pub use build::answer::{BadRequest, BuildJob, BuildJobDone, MAX_WAIT};
 pub use info::TunnelInfo;
 pub use own::Health;
 pub use pool::{PoolConfig, PoolStats, SideStats};
-pub use transit::{TransitLimits, TransitStats};
+pub use transit::{MAX_JOBS, TransitLimits, TransitStats};
 
+use crate::audit::Audit;
+use crate::config::Timing;
 use crate::crypto::x25519::{PrivateKey, PublicKey};
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
@@ -217,6 +219,8 @@ pub struct TunnelConfig {
     pub local: Hash,
     /// What we carry for others.
     pub transit: TransitLimits,
+    /// When builds and tests are given up.
+    pub timing: Timing,
 }
 
 /// Why a message was not sent. Gives it back, so that it can go through another tunnel.
@@ -255,6 +259,7 @@ impl Clock {
 /// before a drain are relayed together: hand over what belongs together first, then drain.
 pub struct Tunnels {
     local: Hash,
+    timing: Timing,
     key: Arc<PrivateKey>,
     public: PublicKey,
     rng: Rng,
@@ -304,6 +309,7 @@ impl Tunnels {
     pub fn new(config: TunnelConfig, key: Arc<PrivateKey>, mut rng: Rng) -> Self {
         Self {
             local: config.local,
+            timing: config.timing,
             public: key.public(),
             key,
             pools: BTreeMap::new(),
@@ -409,6 +415,36 @@ impl Tunnels {
         }
         self.drain_loopback(clock);
         self.update_deadline(now);
+    }
+
+    /// What is held after a drain, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        let most = |direction| self.pools.values().map(|p| p.most(direction)).sum::<usize>();
+        for pool in self.pools.values() {
+            pool.audit(audit);
+        }
+        audit.see("tunnels: outbound", self.outbound.len(), most(Direction::Outbound));
+        let inbound = most(Direction::Inbound) * own::INBOUND_GENERATIONS;
+        audit.see("tunnels: inbound, given up ones among them", self.inbound.len(), inbound);
+        audit.see("tunnels: builds", self.builds.len(), self.pools.len() * pool::MAX_BUILDS);
+        audit.see("tunnels: replies waited for", self.replies.len(), self.builds.len());
+        audit.see("tunnels: tags of replies", self.reply_tags.len(), self.builds.len());
+        audit.see("tunnels: tests", self.tests.len(), test::MAX_TESTS);
+        audit.see("tunnels: routers alive", self.alive.len(), signs::MAX);
+        audit.see("tunnels: routers that carried", self.carried.len(), signs::MAX);
+        let unfinished = self.budget.used();
+        audit.see("tunnels: bytes of unfinished messages", unfinished, fragment::MAX_BYTES_IN_ALL);
+        audit.drained("tunnels: changed pools", self.changed.len());
+        audit.drained("tunnels: open gateways", self.open.len());
+        audit.drained("tunnels: messages to ourselves", self.loopback.len());
+        audit.drained("tunnels: cells to relay", self.relay.len());
+        audit.drained("tunnels: actions", self.actions.len());
+        for tunnel in self.inbound.values() {
+            tunnel.endpoint.audit(audit);
+        }
+        self.transit.audit(audit);
+        self.replay.audit(audit);
+        self.own_replay.audit(audit);
     }
 
     /// What to do next. Cells that are not full are closed, and others' relayed, when nothing else is

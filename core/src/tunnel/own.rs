@@ -7,6 +7,7 @@ use super::gateway::Gateway;
 use super::layer::Unlayer;
 use super::verdict::{Evidence, Loss, Sign};
 use super::{Direction, PoolId};
+use crate::config::Timing;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
@@ -17,13 +18,14 @@ use core::time::Duration;
 pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
 /// Our end of an inbound tunnel listens this much longer, for what is under way.
 pub(crate) const GRACE: Duration = Duration::from_secs(60);
+/// Inbound tunnels of a pool come in so many generations at most: one that is given up listens for
+/// [`GRACE`] still, and none is given up before two tests of a second each were lost.
+pub(crate) const INBOUND_GENERATIONS: usize = 1 + GRACE.as_secs() as usize / 2;
 /// An outbound tunnel takes no new messages this long before its end.
 const LAST_USE: Duration = Duration::from_secs(15);
 /// Replacements are built between these ages, spread so that the tunnels of a pool do not all
 /// end together. Late enough for few builds, early enough for several failed ones.
 const RENEW_AGE_SECS: (u64, u64) = (500, 540);
-/// Tests are this far apart.
-const TEST_EVERY_SECS: (u64, u64) = (10, 15);
 /// Failed tests in a row after which a tunnel is given up.
 pub(crate) const MAX_FAILURES: u8 = 2;
 
@@ -57,6 +59,8 @@ pub(crate) struct Life {
     /// When we forget it.
     pub(crate) over_at: Instant,
     pub(crate) next_test: Instant,
+    /// Tests are between these apart.
+    test_every: (Duration, Duration),
     pub(crate) passed_at: Option<Instant>,
     /// Tests in a row that did not come back and that nothing excuses.
     pub(crate) failures: u8,
@@ -79,7 +83,13 @@ pub(crate) struct Life {
 
 impl Life {
     /// Of a tunnel that was asked for at `asked`.
-    pub(crate) fn new(asked: Instant, asked_unix: UnixTime, way: Direction, rng: &mut Rng) -> Self {
+    pub(crate) fn new(
+        asked: Instant,
+        asked_unix: UnixTime,
+        way: Direction,
+        timing: &Timing,
+        rng: &mut Rng,
+    ) -> Self {
         let (min, max) = RENEW_AGE_SECS;
         let over_at = match way {
             Direction::Inbound => asked + LIFETIME + GRACE,
@@ -92,6 +102,7 @@ impl Life {
             over_at,
             // At once.
             next_test: asked,
+            test_every: timing.test_every,
             passed_at: None,
             failures: 0,
             doubted: false,
@@ -178,8 +189,9 @@ impl Life {
 
     /// The next test is due after the usual time.
     pub(crate) fn delay_test(&mut self, now: Instant, rng: &mut Rng) {
-        let (min, max) = TEST_EVERY_SECS;
-        self.next_test = now + Duration::from_millis(rng.between(min * 1000, max * 1000));
+        let (min, max) = self.test_every;
+        let wait = rng.between(min.as_millis() as u64, max.as_millis() as u64);
+        self.next_test = now + Duration::from_millis(wait);
     }
 
     /// Order of preference for sending: health, then nearness, then freshness.
@@ -354,7 +366,8 @@ mod tests {
     fn only_what_left_after_a_lost_test_excuses_a_tunnel() {
         let mut rng = Rng::new(&Seed::from_number(1));
         let unix = UnixTime::from_secs(1_800_000_000);
-        let mut life = Life::new(at(0), unix, Direction::Outbound, &mut rng);
+        let timing = Timing::default();
+        let mut life = Life::new(at(0), unix, Direction::Outbound, &timing, &mut rng);
         life.pass(at(1), Duration::from_millis(300), &mut rng);
         life.lose(at(10), at(10), Loss::Blamed);
         life.confirm(at(9));

@@ -1,6 +1,7 @@
 //! A pool: the tunnels of one owner, how many there should be, and when to build the next one.
 
 use super::{Direction, OutboundId};
+use crate::audit::Audit;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::hash::Hash;
@@ -14,6 +15,8 @@ pub(crate) const MAX_BUILDS: usize = 3;
 pub(crate) const MAX_LENGTH: u8 = 7;
 /// Tunnels of one direction that a pool may ask for.
 const MAX_QUANTITY: u8 = 16;
+/// Tunnels of one direction that a pool holds at most, beyond twice those it wants.
+pub(crate) const MAX_SURPLUS: usize = 4;
 /// Routers that are remembered as involved in failures; the oldest makes room.
 const MAX_AVOIDED: usize = 24;
 /// For how long.
@@ -196,6 +199,22 @@ impl Pool {
             Direction::Inbound => &mut self.inbound_side,
             Direction::Outbound => &mut self.outbound_side,
         }
+    }
+
+    /// Tunnels that one direction can have: whole builds may be under way when it is full.
+    pub(crate) fn most(&self, direction: Direction) -> usize {
+        self.config.quantity(direction) * 2 + MAX_SURPLUS + MAX_BUILDS
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("tunnels: inbound of a pool", self.inbound.len(), self.most(Direction::Inbound));
+        audit.see(
+            "tunnels: outbound of a pool",
+            self.outbound.len(),
+            self.most(Direction::Outbound),
+        );
+        audit.see("tunnels: avoided of a pool", self.avoid.len(), MAX_AVOIDED);
     }
 
     /// Remembers routers that may be the reason of a failure.

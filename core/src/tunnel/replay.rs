@@ -6,6 +6,7 @@
 //! the filters in use take one of 50,000 so: one in each 20 MB. This one keeps fingerprints of 32
 //! bits: one of 100,000,000.
 
+use crate::audit::Audit;
 use crate::crypto::siphash::siphash24;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -51,6 +52,12 @@ impl ReplayFilter {
     /// remembers at least the latest `max_blocks` x 2 cells, and most of the time three times that.
     pub(crate) fn new(rng: &mut Rng, max_blocks: usize) -> Self {
         Self { keys: (rng.u64(), rng.u64()), max_blocks, generations: VecDeque::new() }
+    }
+
+    /// Blocks held, and those that may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        let blocks = self.generations.iter().map(|g| g.blocks.len()).sum();
+        audit.see("tunnels: blocks of cells seen", blocks, self.max_blocks);
     }
 
     /// Remembers a cell as it came in; false when it came before, or is no cell.

@@ -6,7 +6,7 @@ use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 /// Routers that are remembered; when full, old signs go, then any.
-const MAX: usize = 1024;
+pub(crate) const MAX: usize = 1024;
 /// Older signs mean nothing.
 const KEPT: Duration = Duration::from_secs(120);
 
@@ -23,6 +23,10 @@ impl Signs {
             }
         }
         self.0.insert(peer, now);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn last(&self, peer: &Hash) -> Option<Instant> {

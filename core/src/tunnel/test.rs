@@ -16,12 +16,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Tests under way, in all pools; when full, a due test waits.
-const MAX_TESTS: usize = 1024;
-/// How long a first test may take.
-const FIRST_TIMEOUT: Duration = Duration::from_secs(6);
-/// Bounds for later ones, which may take four times the known round trip and a second.
-const MIN_TIMEOUT: Duration = Duration::from_millis(2500);
-const MAX_TIMEOUT: Duration = Duration::from_secs(8);
+pub(crate) const MAX_TESTS: usize = 1024;
 /// A due test without a partner looks for one again after this.
 const NO_PARTNER: Duration = Duration::from_secs(1);
 
@@ -127,10 +122,13 @@ impl Tunnels {
             return;
         }
         let known = o.life.rtt.max(i.life.rtt);
-        let first = if pool == PoolId::SCOUTS { MIN_TIMEOUT } else { FIRST_TIMEOUT };
-        let timeout = known.map_or(first, |rtt| {
-            (rtt * 4 + Duration::from_secs(1)).clamp(MIN_TIMEOUT, MAX_TIMEOUT)
-        });
+        let (least, most) = self.timing.test_timeout;
+        let first = match pool {
+            PoolId::SCOUTS => least,
+            _ => self.timing.first_test_timeout,
+        };
+        let timeout =
+            known.map_or(first, |rtt| (rtt * 4 + Duration::from_secs(1)).min(most).max(least));
         let delivery =
             Delivery::Tunnel { gateway: i.gateway(self.local), tunnel: i.gateway_tunnel };
         let key = Once::generate(&mut self.rng);

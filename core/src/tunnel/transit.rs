@@ -1,7 +1,8 @@
 //! Taking part in the tunnels of others: admission, limits, expiry.
 
 use super::fragment::Budget;
-use super::participant::Participant;
+use super::participant::{End, Participant};
+use crate::audit::Audit;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::hash::Hash;
@@ -13,7 +14,7 @@ use core::time::Duration;
 /// and for cells on their way, as i2pd does.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(660);
 /// Requests that wait for their Diffie-Hellman; more are dropped.
-pub(crate) const MAX_JOBS: usize = 200;
+pub const MAX_JOBS: usize = 200;
 /// The window of [`TransitLimits::requests_per_hop`].
 const WINDOW: Duration = Duration::from_secs(110);
 /// Previous hops whose requests are counted; when full, those of unknown ones are dropped.
@@ -106,6 +107,20 @@ impl Transit {
             tidy_at: Instant::ZERO,
             tokens: 0,
             refilled: None,
+        }
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        let most = self.limits.tunnels as usize;
+        audit.see("transit: tunnels", self.tunnels.len(), most);
+        audit.see("transit: ends of tunnels", self.expiry.len(), most);
+        audit.see("transit: counted hops", self.requests.len(), MAX_COUNTED_HOPS);
+        audit.see("transit: jobs", self.jobs, MAX_JOBS);
+        for tunnel in self.tunnels.values() {
+            if let End::Endpoint(endpoint) = &tunnel.end {
+                endpoint.audit(audit);
+            }
         }
     }
 

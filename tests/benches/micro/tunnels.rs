@@ -2,6 +2,7 @@
 
 use crate::harness::Bench;
 use crate::primitives::rng;
+use ramson_core::config::Timing;
 use ramson_core::crypto::x25519::{PrivateKey, PublicKey};
 use ramson_core::garlic::router::{self, Opener};
 use ramson_core::rng::Rng;
@@ -51,7 +52,11 @@ impl Net {
         let mut rng = rng();
         let nodes = (0..5).map(|n| {
             let key = Arc::new(PrivateKey::generate(&mut rng));
-            let config = TunnelConfig { local: hash(n), transit: TransitLimits::default() };
+            let config = TunnelConfig {
+                local: hash(n),
+                transit: TransitLimits::default(),
+                timing: Timing::default(),
+            };
             let tunnels = Tunnels::new(config, key.clone(), rng.fork("tunnels"));
             Node { tunnels, key: key.public(), opener: Opener::new(key) }
         });

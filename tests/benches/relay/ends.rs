@@ -1,6 +1,7 @@
 //! Who sends cells into the router in the middle, and who gets them from it.
 
 use crate::middle::Middle;
+use ramson_core::config::Timing;
 use ramson_core::crypto::x25519::PrivateKey;
 use ramson_core::keys::RouterKeys;
 use ramson_core::rng::{Rng, Seed};
@@ -97,7 +98,7 @@ impl Identified {
             requests_per_hop: u32::MAX,
             accept: true,
         };
-        let config = TunnelConfig { local: self.info.hash(), transit };
+        let config = TunnelConfig { local: self.info.hash(), transit, timing: Timing::default() };
         Tunnels::new(config, self.key.clone(), self.rng.fork("tunnels"))
     }
 }

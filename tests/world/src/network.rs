@@ -107,7 +107,14 @@ impl SmallWorld {
     /// Builds it; everybody knows everybody.
     #[must_use]
     pub fn new(seed: u64, shape: Shape) -> Self {
+        Self::with_neighbours(seed, shape, 1)
+    }
+
+    /// The same, with so many routers in each /16.
+    #[must_use]
+    pub fn with_neighbours(seed: u64, shape: Shape, neighbours: usize) -> Self {
         let mut world = World::new(seed);
+        world.set_neighbours(neighbours);
         let tunnels = tunnels(shape.length, shape.quantity);
         let mut floodfills = Vec::new();
         for _ in 0..shape.floodfills {

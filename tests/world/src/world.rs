@@ -1,6 +1,7 @@
 //! The network, its clock, and what happens to whom.
 
 mod chance;
+mod check;
 mod disk;
 mod ends;
 mod http;
@@ -21,12 +22,12 @@ use ramson_core::client::control::FloodfillReport;
 use ramson_core::config::Config;
 use ramson_core::keys::RouterKeys;
 use ramson_core::rng::Seed;
-use ramson_core::router::Router;
 use ramson_core::router::conduct::Conduct;
 use ramson_core::router::embed::AppEvent;
 use ramson_core::router::input::{Command, Completion, ConnId, ConnInput, EffectId, Listener};
 use ramson_core::router::job::Done;
 use ramson_core::router::output::{Action, Event, StoreKey};
+use ramson_core::router::{Router, StartError};
 use ramson_core::time::{Instant, UnixTime};
 use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
@@ -71,6 +72,11 @@ pub struct World {
     /// Connections between routers that were asked for.
     dialled: u64,
     on_disks: disk::Shared,
+    names: check::Names,
+    /// Paths that were looked at.
+    paths: u64,
+    /// Nodes that share a /16.
+    neighbours: usize,
     browsers: Vec<Browser>,
     /// Browsers that have an answer, or an end, since somebody asked.
     news: VecDeque<BrowserId>,
@@ -146,6 +152,9 @@ impl World {
             ends: Ends::default(),
             dialled: 0,
             on_disks: disk::Shared::default(),
+            names: check::Names::new(),
+            paths: 0,
+            neighbours: 1,
             browsers: Vec::new(),
             news: VecDeque::new(),
             chance: Chance::new(&Seed::from_number(seed)),
@@ -167,21 +176,29 @@ impl World {
         self.loses_wakes = true;
     }
 
-    /// The address that the next node will have; each is in a /16 of its own.
+    /// Puts so many of the nodes that are added from now on into a /16 together; else each has one of its
+    /// own.
+    pub const fn set_neighbours(&mut self, nodes: usize) {
+        self.neighbours = if nodes == 0 { 1 } else { nodes };
+    }
+
+    /// The address that the next node will have.
     #[must_use]
     pub fn next_address(&self) -> IpAddr {
-        let n = self.nodes.len();
-        IpAddr::V4(Ipv4Addr::new(11 + (n / 200) as u8, 10 + (n % 200) as u8, 0, 1))
+        let (n, host) = (self.nodes.len() / self.neighbours, self.nodes.len() % self.neighbours);
+        let [high, low] = ((host + 1) as u16).to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(11 + (n / 200) as u8, 10 + (n % 200) as u8, high, low))
     }
 
     /// Adds a router at [`Self::next_address`] and starts it.
     pub fn add_router(&mut self, config: Config) -> NodeId {
-        let id = self.add_node(config);
+        let id = self.add_machine(config);
         self.start(id);
         id
     }
 
-    fn add_node(&mut self, config: Config) -> NodeId {
+    /// Adds a machine at [`Self::next_address`], on which no router was started yet.
+    pub fn add_machine(&mut self, config: Config) -> NodeId {
         let port = config.ntcp2.port.unwrap_or(12_345);
         let id = NodeId(self.nodes.len());
         let address = SocketAddr::new(self.next_address(), port);
@@ -200,7 +217,7 @@ impl World {
         keys: &RouterKeys,
         known: Vec<Arc<[u8]>>,
     ) -> NodeId {
-        let id = self.add_node(config);
+        let id = self.add_machine(config);
         let now = self.now;
         let node = &mut self.nodes[id.0];
         node.disk.put(now, StoreKey::RouterKeys, Some(Arc::from(&keys.encode()[..])));
@@ -251,11 +268,34 @@ impl World {
         }
     }
 
+    /// Lets the machine of a node die in the middle of a write: at a step of those to come, 0 for the next
+    /// one. Of what is written then the disk has the old value or the new one, or, but for what is
+    /// synced before it gets its name, a part of it with any tail. With a disk that `lies` about
+    /// syncing, all may be torn.
+    pub fn cut_power_at(&mut self, id: NodeId, step: u64, lies: bool) {
+        let seed = Seed::new(self.chance.seeds.fork("cut").bytes());
+        self.nodes[id.0].disk.cut_at(step, &seed, lies);
+    }
+
+    /// Steps of all writes of a node so far: creating, writing, syncing, renaming.
+    #[must_use]
+    pub fn write_steps(&self, id: NodeId) -> u64 {
+        self.nodes[id.0].disk.steps()
+    }
+
     /// Starts a node from its disk.
     ///
     /// # Panics
     /// When it runs, or refuses to start.
     pub fn start(&mut self, id: NodeId) {
+        self.try_start(id).expect("the router starts");
+    }
+
+    /// Starts a node from its disk, if the router does not refuse.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn try_start(&mut self, id: NodeId) -> Result<(), StartError> {
         let now = self.now;
         self.enter(id);
         let node = &mut self.nodes[id.0];
@@ -265,16 +305,20 @@ impl World {
         let mut stored = node.disk.stored();
         stored.router_infos.extend(node.known.iter().cloned());
         let router = Router::new(node.config.clone(), stored, seed, now, unix);
-        let mut router = Box::new(router.expect("the router starts"));
+        let mut router = Box::new(router?);
         if let Some(conduct) = &mut node.conduct {
             router.set_conduct(conduct());
         }
+        self.names.insert(router.hash(), id);
+        node.built = 0;
+        node.told_clock = Some((now, unix));
         node.router = Some(router);
         node.dark = false;
         node.incarnation += 1;
         let incarnation = node.incarnation;
         self.push(now + WALL_CLOCK, Happening::WallClock { node: id, incarnation });
         self.drain(id);
+        Ok(())
     }
 
     /// Asks a router to stop; [`Event::Stopped`] follows.
@@ -360,6 +404,19 @@ impl World {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.now.saturating_since(Instant::ZERO)
+    }
+
+    /// The address of a node.
+    #[must_use]
+    pub fn address(&self, id: NodeId) -> IpAddr {
+        self.nodes[id.0].address.ip()
+    }
+
+    /// Paths of tunnels that were found to keep the rules: those of all tunnels of a router, each time that
+    /// it has a new one.
+    #[must_use]
+    pub const fn checked_paths(&self) -> u64 {
+        self.paths
     }
 
     /// How often a node was started.
@@ -682,6 +739,9 @@ impl World {
             while let Some(action) = self.nodes[id.0].poll_action() {
                 outputs += 1;
                 self.act(id, action);
+                if self.nodes[id.0].disk.is_cut() {
+                    return self.lose_power(id);
+                }
             }
             self.nodes[id.0].assert_no_datagrams(self.now);
             while let Some(conn) = self.nodes[id.0].poll_writable() {
@@ -703,9 +763,7 @@ impl World {
                 self.push(at, Happening::Wake(id));
             }
         }
-        if let Some(error) = journal::take_error() {
-            panic!("an ERROR was logged: {error}");
-        }
+        self.check(id);
     }
 
     fn act(&mut self, id: NodeId, action: Action) {

@@ -15,6 +15,7 @@ mod types;
 #[cfg(test)]
 mod vectors;
 
+use crate::audit::Audit;
 use crate::crypto::elligator2::KeyQueue;
 use crate::crypto::x25519::{PrivateKey, PublicKey};
 use crate::rng::Rng;
@@ -241,6 +242,25 @@ impl Sessions {
             }
         }
         self.arm(id);
+    }
+
+    /// What is held after a drain, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        let sessions = self.sessions.len();
+        audit.see("ratchet: sessions", sessions, MAX_SESSIONS);
+        audit.see("ratchet: sessions that answer", self.answering.len(), MAX_ANSWERING);
+        audit.see("ratchet: sessions of nobody", self.unbound.len(), MAX_UNBOUND);
+        audit.see("ratchet: timers", self.timers.len(), sessions);
+        audit.see("ratchet: tags", self.tags.len(), self.max_tags);
+        audit.drained("ratchet: sessions that are due", self.due.len());
+        audit.drained("ratchet: events", self.events.len());
+        self.replays.audit(audit);
+        self.used_tags.audit(audit);
+        for remote in self.remotes.values() {
+            // In each of two phases.
+            let most = 2 * MAX_SESSIONS_PER_REMOTE;
+            audit.see("ratchet: sessions with one peer", remote.sessions.len(), most);
+        }
     }
 
     /// Makes sure that the session's timer fires in time; an earlier one may fire in vain.

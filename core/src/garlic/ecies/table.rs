@@ -2,6 +2,7 @@
 
 use super::SessionId;
 use super::tagset::SessionTag;
+use crate::audit::Audit;
 use crate::rng::Rng;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
@@ -67,6 +68,12 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn new(capacity: usize, rng: &mut Rng) -> Self {
         Self { set: HashSet::with_hasher(Keyed::new(rng)), order: VecDeque::new(), capacity }
+    }
+
+    /// What is held, and what may be.
+    pub(super) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("ratchet: seen lately", self.set.len(), self.capacity);
+        audit.see("ratchet: ends of what was seen lately", self.order.len(), self.capacity);
     }
 
     pub(super) fn contains(&self, number: u64) -> bool {

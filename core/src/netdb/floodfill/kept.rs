@@ -1,6 +1,7 @@
 //! The lease sets that a floodfill keeps: those that were published to it, and nothing that the
 //! router or its destinations heard of otherwise.
 
+use crate::audit::Audit;
 use crate::netdb::context::is_current;
 use crate::netdb::routing_key::{Distance, RoutingKey};
 use crate::time::{Instant, UnixTime};
@@ -61,6 +62,12 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) const fn new(local: Hash) -> Self {
         Self { local, sets: BTreeMap::new(), by_distance: BTreeSet::new(), day: [0; 8] }
+    }
+
+    /// What is held, and what may be.
+    pub(super) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("floodfill: lease sets", self.sets.len(), MAX_KEPT);
+        audit.see("floodfill: lease sets by distance", self.by_distance.len(), self.sets.len());
     }
 
     pub(super) fn len(&self) -> usize {

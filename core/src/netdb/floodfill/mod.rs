@@ -16,6 +16,7 @@ use super::choose::Choice;
 use super::routing_key::{RoutingKey, until_midnight};
 use super::store::{Bucket, Source, StoreError, Stored};
 use super::{Context, NetDb, NetDbAction, compare};
+use crate::audit::Audit;
 use crate::config;
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
@@ -90,6 +91,22 @@ pub(super) struct Floodfill {
     /// Lookups of those who hide, by where the answers go.
     pub(super) lookups: Throttle,
     pub(super) stats: FloodfillStats,
+}
+
+impl Role {
+    /// What is held, and what may be.
+    pub(super) fn audit(&self, audit: &mut Audit<'_>) {
+        let Some(floodfill) = &self.floodfill else { return };
+        floodfill.kept.audit(audit);
+        audit.see("floodfill: routers flooded", floodfill.flooded.len(), MAX_FLOODED);
+        audit.see("floodfill: copies that may not have left", floodfill.owed.len(), MAX_OWED);
+        for owed in &floodfill.owed {
+            audit.see("floodfill: tried for a copy", owed.tried.len(), MAX_TRIED);
+        }
+        for throttle in [&floodfill.peers, &floodfill.hops, &floodfill.lookups] {
+            throttle.audit(audit);
+        }
+    }
 }
 
 /// How often, and in which version at last, a RouterInfo was passed on.
@@ -416,13 +433,15 @@ impl NetDb {
         floodfill.owed.retain(|o| now.saturating_since(o.since) <= OWED);
         let lost: Vec<Owed> = floodfill.owed.extract_if(.., |o| o.to == router).collect();
         for Owed { entry, mut tried, .. } in lost {
-            if tried.len() > MAX_TRIED {
-                continue;
-            }
             // Nor to whom the other copies went.
             if let Some(floodfill) = &self.role.floodfill {
                 let others = floodfill.owed.iter().filter(|o| o.entry.key() == entry.key());
                 tried.extend(others.map(|o| o.to));
+                tried.sort_unstable();
+                tried.dedup();
+            }
+            if tried.len() >= MAX_TRIED {
+                continue;
             }
             let target = RoutingKey::new(&entry.key(), unix);
             let ctx = Context::ROUTER;

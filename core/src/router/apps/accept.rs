@@ -23,7 +23,7 @@ use core::time::Duration;
 /// Streams from the network at a time, over all server tunnels; each has an equal share of it, so
 /// that a flood on one is not seen at another. The same holds for the connections of local
 /// programs, [`MAX_CONNECTIONS`] in all.
-const MAX_INCOMING: usize = 512;
+pub(super) const MAX_INCOMING: usize = 512;
 /// The least share of an application, however many there are.
 const MIN_SHARE: usize = 32;
 /// One remote destination may have this part of an application's share.

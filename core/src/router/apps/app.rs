@@ -11,7 +11,7 @@ use crate::conn::ConnId;
 use crate::destination::Destination;
 use crate::keys::DestinationKeys;
 use crate::rng::Rng;
-use crate::streaming::{PacketKind, StreamId, StreamingConfig, Streams};
+use crate::streaming::{PacketKind, StreamId, StreamStats, StreamingConfig, Streams};
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
 use crate::wire::payload::{Payload, Protocol};
@@ -108,6 +108,11 @@ impl App {
             Kind::Embedded(embedded) => Some(embedded),
             Kind::HttpProxy { .. } | Kind::Client { .. } | Kind::Server { .. } => None,
         }
+    }
+
+    /// Totals of its streams.
+    pub(in crate::router) const fn stream_stats(&self) -> StreamStats {
+        self.streams.stats()
     }
 
     /// Whether it has an equal share of the streams from the network.

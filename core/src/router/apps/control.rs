@@ -8,7 +8,7 @@ use crate::router::output::Action;
 use crate::time::Instant;
 
 /// Connections to the control socket at a time; beyond it new ones are closed.
-const MAX_CONTROLS: usize = 16;
+pub(super) const MAX_CONTROLS: usize = 16;
 
 impl Apps {
     /// The owner connected to the control socket.

@@ -4,6 +4,7 @@
 use super::Apps;
 use super::app::App;
 use super::embedded::News;
+use crate::audit::Audit;
 use crate::client::Target;
 use crate::datagram;
 use crate::router::embed::{AppDatagram, DatagramKind, DestinationId, Ports, SendError};
@@ -61,7 +62,19 @@ impl<T> Queue<T> {
     }
 }
 
+impl<T> Queue<T> {
+    /// What is held, and what may be.
+    fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("embedded: datagrams", self.items.len(), MAX_WAITING);
+        audit.see("embedded: bytes of datagrams", self.bytes, MAX_BYTES);
+    }
+}
+
 impl Inbox {
+    pub(super) fn audit(&self, audit: &mut Audit<'_>) {
+        self.0.audit(audit);
+    }
+
     pub(super) const fn bytes(&self) -> usize {
         self.0.bytes
     }
@@ -72,6 +85,10 @@ impl Inbox {
 }
 
 impl Outbox {
+    pub(super) fn audit(&self, audit: &mut Audit<'_>) {
+        self.0.audit(audit);
+    }
+
     pub(super) const fn bytes(&self) -> usize {
         self.0.bytes
     }

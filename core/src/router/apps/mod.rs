@@ -2,6 +2,7 @@
 
 mod accept;
 mod app;
+mod audit;
 mod connections;
 mod control;
 mod datagrams;

@@ -14,7 +14,7 @@ pub mod session;
 
 pub use handshake::HandshakeError;
 pub use queue::{Full, Priority};
-pub use replay::ReplayCache;
+pub use replay::{CAPACITY as REPLAY_CAPACITY, ReplayCache};
 pub use session::{Peer, Session, SessionError, SessionEvent, Stats};
 
 use crate::crypto::x25519::{PrivateKey, PublicKey};

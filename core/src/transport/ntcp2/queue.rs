@@ -1,6 +1,7 @@
 //! What waits to be sent in one session: three priorities, bounded in number, bytes and age; others'
 //! tunnels in turns.
 
+use crate::audit::Audit;
 use crate::time::{Instant, UnixTime};
 use crate::wire::i2np::{MAX_BODY_LEN, Message, MessageType};
 use crate::wire::ntcp2::message_block_len;
@@ -141,6 +142,16 @@ impl SendQueue {
     /// Messages that wait.
     pub(super) const fn len(&self) -> usize {
         self.messages
+    }
+
+    /// What is held, and what may be.
+    pub(super) fn audit(&self, audit: &mut Audit<'_>) {
+        audit.see("session: messages", self.messages, MAX_MESSAGES);
+        audit.see("session: bytes of messages", self.bytes, MAX_BYTES);
+        for lane in [&self.control, &self.own, &self.transit] {
+            audit.see("session: tunnels with messages", lane.tunnels.len(), self.messages);
+            audit.see("session: turns of tunnels", lane.turns.len(), lane.tunnels.len());
+        }
     }
 
     /// Bytes that wait.

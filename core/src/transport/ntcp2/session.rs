@@ -12,6 +12,7 @@ use super::link::{FrameError, Link, Waiting};
 use super::queue::{Full, Priority};
 use super::replay::ReplayCache;
 use super::{Local, Remote};
+use crate::audit::Audit;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, earliest};
 use crate::wire::hash::Hash;
@@ -39,6 +40,11 @@ pub const IDLE_JITTER: Duration = Duration::from_secs(5);
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Events that wait to be polled; messages beyond are dropped. No honest read holds so many.
 pub const MAX_EVENTS: usize = 8192;
+
+/// What of a handshake message may wait for the rest of it.
+const MAX_INTAKE: usize = 8192;
+/// A frame with its length.
+const MAX_FRAME: usize = 2 + u16::MAX as usize;
 
 /// Bytes that a peer may send after something that does not authenticate before we close.
 const DRAIN_BYTES: u64 = 1024;
@@ -269,6 +275,14 @@ impl Session {
             State::Draining(drain) => self.end(Err(drain.error), None),
             State::Closed => {}
         }
+    }
+
+    /// What is held, and what may be.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
+        self.waiting.queue.audit(audit);
+        audit.see("session: events", self.events.len(), MAX_EVENTS);
+        audit.see("session: bytes of a handshake", self.intake.len(), MAX_INTAKE);
+        audit.see("session: bytes of a frame", self.pending.len(), MAX_FRAME);
     }
 
     /// True when [`Self::poll_write`] has something, or will find that it is too old.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::rng::Seed;
-use alloc::vec;
+use alloc::{format, vec};
 
 fn hash(n: u32) -> Hash {
     Hash::of(&n.to_be_bytes())
@@ -108,6 +108,104 @@ fn every_path_keeps_the_rules_and_none_is_missed() {
         }
     }
     assert!(found > 1000 && none > 1000, "{found} {none}");
+}
+
+/// What [`check`] says, said again and otherwise: a rule that is wrong in there would be in [`select`]
+/// too.
+fn keeps_the_rules(request: &PathRequest<'_>, path: &[&Candidate]) -> bool {
+    let mut hashes: Vec<Hash> = path.iter().map(|c| c.hash).chain([request.local]).collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    let groups = || path.iter().flat_map(|c| &c.groups);
+    let mut distinct: Vec<&Group> = groups().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    // From us, or to us, over one family on which the receiver is published.
+    let hop = |from: (bool, bool), to: &Candidate| {
+        (from.0 && to.published_v4) || (from.1 && to.published_v6)
+    };
+    let between = path.windows(2).all(|pair| hop((pair[0].v4, pair[0].v6), pair[1]));
+    let ours = (request.local_v4, request.local_v6);
+    let ends = match (request.direction, path.first(), path.last()) {
+        (_, None, _) | (_, _, None) => true,
+        (Direction::Outbound, Some(first), Some(last)) => {
+            (first.connected || hop(ours, first)) && last.v4
+        }
+        (Direction::Inbound, Some(first), Some(last)) => {
+            let shared = (last.v4 && ours.0) || (last.v6 && ours.1);
+            first.published_v4 && (last.connected || (request.local_published && shared))
+        }
+    };
+    path.len() == request.length
+        && hashes.len() == path.len() + 1
+        && (request.same_group || distinct.len() == groups().count())
+        && path.iter().all(|c| c.weight > 0)
+        && between
+        && ends
+}
+
+/// Networks from a handful to hundreds, all lengths, all rules on and off, few and many that are excluded or
+/// avoided, several tunnels of a pool one after the other.
+#[test]
+fn the_whole_matrix_keeps_rules_that_are_said_twice() {
+    let (mut found, mut none, mut spared) = (0, 0, 0);
+    for seed in 0..24u64 {
+        let mut rng = Rng::new(&Seed::from_number(1000 + seed));
+        let size = [6, 12, 40, 300][seed as usize % 4];
+        let (excluded, subnets) = (rng.below(60), 2 + rng.below(u64::from(size)));
+        let candidates: Vec<Candidate> = (0..size)
+            .map(|n| {
+                let mut c = candidate(n);
+                let mut coin = |percent| rng.below(100) < percent;
+                (c.v4, c.v6) = (coin(90), coin(30));
+                (c.published_v4, c.published_v6) = (c.v4 && coin(80), c.v6 && coin(60));
+                (c.connected, c.share) = (coin(30), if coin(10) { 500 } else { 0 });
+                c.weight = if coin(excluded) { 0 } else { 1 + rng.below(100) as u32 };
+                c.groups = vec![Group::V4([10, rng.below(subnets) as u8])];
+                if c.v6 {
+                    c.groups.push(Group::V6([0xfd, 0, 0, 0, 0, rng.below(subnets) as u8]));
+                }
+                c
+            })
+            .collect();
+        let part = 1 + rng.below(4);
+        let avoid: Vec<Hash> = (0..size).filter(|_| rng.below(4) < part).map(hash).collect();
+        for (length, bits) in (0..=7).flat_map(|length| (0..64).map(move |bits| (length, bits))) {
+            let bit = |n: u32| bits & 1 << n != 0;
+            let direction = if bit(0) { Direction::Inbound } else { Direction::Outbound };
+            let request = PathRequest {
+                local_v4: !bit(5) || !bit(1),
+                local_v6: bit(1),
+                local_published: bit(2),
+                same_group: bit(3),
+                avoid: if bit(4) { &avoid } else { &[] },
+                ..request(direction, length)
+            };
+            for quantity in 0..2 {
+                let Some(path) = select(&request, &candidates, &mut rng) else {
+                    none += 1;
+                    break;
+                };
+                found += 1;
+                let path = find(&candidates, &path);
+                let broken = || format!("seed {seed}, tunnel {quantity}: {request:?}");
+                assert!(keeps_the_rules(&request, &path), "{}", broken());
+                assert_eq!(check(&request, &path), Ok(()), "{}", broken());
+                // Who is to be avoided is used only when there is nothing else.
+                if bit(4)
+                    && path.iter().any(|c| avoid.contains(&c.hash))
+                    && size <= 12
+                    && length <= 4
+                {
+                    spared += 1;
+                    let others = candidates.iter().filter(|c| !avoid.contains(&c.hash));
+                    let others: Vec<Candidate> = others.cloned().collect();
+                    assert!(!exists(&request, &others, &mut Vec::new()), "{}", broken());
+                }
+            }
+        }
+    }
+    assert!(found > 5000 && none > 1000 && spared > 100, "{found} {none} {spared}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A network in a test: links with latency, loss and reorder, and a clock.
 
+use crate::config::Timing;
 use crate::crypto::x25519::{PrivateKey, PublicKey};
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
@@ -102,7 +103,8 @@ impl Net {
         let public = key.public();
         let transit = TransitLimits { requests_per_hop: 200, ..TransitLimits::default() };
         let rng = self.rng.fork("tunnels");
-        let tunnels = Tunnels::new(TunnelConfig { local, transit }, key, rng);
+        let tunnels =
+            Tunnels::new(TunnelConfig { local, transit, timing: Timing::default() }, key, rng);
         self.nodes.insert(
             local,
             Node { tunnels, key: public, received: Vec::new(), reports: Vec::new(), changes: 0 },

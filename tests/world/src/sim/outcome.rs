@@ -91,6 +91,7 @@ impl Outcome {
                 "failed": slow.iter().filter(|f| !f.ok).count(),
             },
             "builds": { "ok": totals.built, "failed": totals.not_built },
+            "packets": { "first": totals.packets - totals.again, "again": totals.again },
             "lookups": { "ok": totals.found, "failed": totals.not_found },
             "routers_struck": met.struck,
             "routers_turned": met.turned,
@@ -228,6 +229,14 @@ fn check(expect: &Expect, scenario: &Scenario, series: &Series, met: &Met) -> Ch
                 100.0,
                 &format!(", {} ms at most", most.as_millis()),
             )
+        }
+        Expect::Retransmissions { from, to, percent } => {
+            let sum = series.totals(from.0, to.map_or(end, |to| to.0));
+            let again = share(sum.again as usize, sum.packets as usize);
+            let what = format!("at most {percent} % of the packets again {}", between(from, to));
+            let of = format!("({} of {})", sum.again, sum.packets);
+            let met = again.is_some_and(|again| again <= *percent);
+            Checked { met, ..judged(what, again, 0.0, &of) }
         }
         Expect::Lookups { from, to, percent } => {
             let sum = series.totals(from.0, to.map_or(end, |to| to.0));

@@ -21,7 +21,7 @@ struct Plot {
     lines: &'static [(&'static str, &'static str)],
 }
 
-const PLOTS: [Plot; 9] = [
+const PLOTS: [Plot; 10] = [
     Plot {
         title: "Pages",
         unit: "in a sample",
@@ -40,6 +40,11 @@ const PLOTS: [Plot; 9] = [
         title: "Tunnel builds that succeed",
         unit: "share",
         lines: &[("builds", "build_success")],
+    },
+    Plot {
+        title: "Packets of streams that went before",
+        unit: "share",
+        lines: &[("again", "packets_again")],
     },
     Plot { title: "Lookups that succeed", unit: "share", lines: &[("lookups", "lookup_success")] },
     Plot {

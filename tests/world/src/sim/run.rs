@@ -113,6 +113,7 @@ impl<'a> Run<'a> {
             world.set_time_of_day(seconds);
         }
         world.set_weather(Weather::from(scenario.links));
+        world.set_neighbours(scenario.network.neighbours);
         let part = |share: f64| (net.routers as f64 * share).round() as usize;
         let (floodfills, sites) = (part(net.floodfills).max(1), part(net.sites).max(1));
         let readers = net.readers.map_or(sites, |share| part(share).max(1));
@@ -122,6 +123,7 @@ impl<'a> Run<'a> {
         let mut hidden_nodes = BTreeSet::new();
         for n in 0..net.routers {
             let mut config = network::router(&world, tunnels);
+            config.timing = net.timing();
             let group = match n {
                 n if n < floodfills => {
                     config.netdb.floodfill = Floodfill::On;

@@ -1,6 +1,7 @@
 //! A scenario as it is written: TOML, with everything that is not said at its default.
 
 use crate::world::Weather;
+use ramson_core::config::Timing;
 use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
@@ -133,6 +134,31 @@ pub struct Network {
     pub clock: Option<TimeOfDay>,
     /// Share of readers, and of those who only carry, that nobody reaches from outside.
     pub firewalled: f64,
+    /// Routers that share a /16.
+    pub neighbours: usize,
+    /// When a build is given up: neither sooner, where builds are quick, nor with another one beside it.
+    pub build_timeout: Option<Span>,
+    /// Tests of a tunnel are so far apart, or half as much more.
+    pub test_every: Option<Span>,
+    /// When a test is given up, whatever is known of the tunnel.
+    pub test_timeout: Option<Span>,
+}
+
+impl Network {
+    /// When its routers give up.
+    pub(super) fn timing(&self) -> Timing {
+        let mut timing = Timing::default();
+        if let Some(Span(timeout)) = self.build_timeout {
+            (timing.build_timeout, timing.hedge_after) = ((timeout, timeout), timeout);
+        }
+        if let Some(Span(every)) = self.test_every {
+            timing.test_every = (every, every * 3 / 2);
+        }
+        if let Some(Span(timeout)) = self.test_timeout {
+            (timing.first_test_timeout, timing.test_timeout) = (timeout, (timeout, timeout));
+        }
+        timing
+    }
 }
 
 impl Default for Network {
@@ -148,6 +174,10 @@ impl Default for Network {
             start: Span::seconds(30),
             clock: None,
             firewalled: 0.0,
+            neighbours: 1,
+            build_timeout: None,
+            test_every: None,
+            test_timeout: None,
         }
     }
 }
@@ -394,6 +424,17 @@ pub enum Expect {
         /// At least so many in a hundred.
         percent: f64,
     },
+    /// Of the packets of streams between `from` and `to`, mere acks left out, so many at most had gone
+    /// before.
+    Retransmissions {
+        /// From when on.
+        #[serde(default)]
+        from: Span,
+        /// Until when.
+        to: Option<Span>,
+        /// At most so many in a hundred.
+        percent: f64,
+    },
     /// Of the lookups that ended between `from` and `to`, so many found something.
     Lookups {
         /// From when on.
@@ -473,6 +514,10 @@ impl Scenario {
                     .to_owned(),
             );
         }
+        if !(1..=200).contains(&net.neighbours) {
+            return Err(format!("network.neighbours is {}: from 1 to 200", net.neighbours));
+        }
+        net.timing().check().map_err(|e| format!("network: {e}"))?;
         if !(1..=7).contains(&net.length) || !(1..=16).contains(&net.quantity) {
             return Err("network: length is from 1 to 7, quantity from 1 to 16".to_owned());
         }
@@ -541,6 +586,7 @@ impl Scenario {
         let (percent, from, to) = match expect {
             Expect::Fetches { from, to, percent }
             | Expect::Builds { from, to, percent }
+            | Expect::Retransmissions { from, to, percent }
             | Expect::Lookups { from, to, percent } => (*percent, *from, *to),
             Expect::Recovered { after, percent, within } => {
                 (*percent, *after, Some(Span(after.0 + within.0)))

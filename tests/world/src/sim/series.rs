@@ -37,6 +37,9 @@ pub(super) struct Totals {
     pub(super) netdb: u64,
     pub(super) other: u64,
     pub(super) wire: u64,
+    /// Packets of streams, but for mere acks, and those of them that had gone before.
+    pub(super) packets: u64,
+    pub(super) again: u64,
 }
 
 /// How things stand at one moment.
@@ -84,6 +87,8 @@ impl Totals {
             netdb: self.netdb.saturating_sub(before.netdb),
             other: self.other.saturating_sub(before.other),
             wire: self.wire.saturating_sub(before.wire),
+            packets: self.packets.saturating_sub(before.packets),
+            again: self.again.saturating_sub(before.again),
         }
     }
 
@@ -98,6 +103,8 @@ impl Totals {
         self.netdb += more.netdb;
         self.other += more.other;
         self.wire += more.wire;
+        self.packets += more.packets;
+        self.again += more.again;
     }
 }
 
@@ -123,6 +130,8 @@ impl Series {
                 netdb: report.messages.netdb,
                 other: report.messages.other,
                 wire: report.bytes_sent,
+                packets: report.services.iter().map(|s| s.packets).sum(),
+                again: report.services.iter().map(|s| s.packets_again).sum(),
                 ..Totals::default()
             };
             for direction in report.pools.iter().flat_map(|p| [&p.inbound, &p.outbound]) {
@@ -187,6 +196,7 @@ impl Series {
             "build_success": of(&|s| ratio(s.totals.built, s.totals.not_built)),
             "tunnels_failed": of(&|s| json!(s.totals.failed_tunnels)),
             "lookup_success": of(&|s| ratio(s.totals.found, s.totals.not_found)),
+            "packets_again": of(&|s| ratio(s.totals.again, s.totals.packets - s.totals.again)),
             "pages_ok": pages(&|p| json!(p.iter().filter(|x| x.ok).count())),
             "pages_failed": pages(&|p| json!(p.iter().filter(|x| !x.ok).count())),
             "latency_p50_ms": pages(&|p| percentile(p, 50)),

@@ -1,6 +1,10 @@
 //! What a router persisted. Keys and the address book are durable at once; the rest is written
 //! soon after, and a crash loses what was not.
+//!
+//! A value is written as runtimes do it: a temporary file is created, written, with keys synced, and
+//! renamed, and with keys the folder is synced. Each of these is a step at which the machine may die.
 
+use ramson_core::rng::{Rng, Seed};
 use ramson_core::router::input::Stored;
 use ramson_core::router::output::StoreKey;
 use ramson_core::time::Instant;
@@ -37,21 +41,40 @@ impl Shared {
     }
 }
 
+/// The steps of a write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Create,
+    Write,
+    Sync,
+    Rename,
+    SyncFolder,
+}
+
 /// The store of one node.
 #[derive(Default)]
 pub(super) struct Disk {
     durable: BTreeMap<StoreKey, Arc<[u8]>>,
     waiting: VecDeque<(Instant, StoreKey, Value)>,
+    /// Steps so far.
+    steps: u64,
+    cut: Option<Cut>,
+}
+
+/// The machine will die at a step, or did.
+struct Cut {
+    at: u64,
+    dead: bool,
+    /// What comes of the write at hand.
+    chance: Rng,
+    /// The disk says that it synced what it did not.
+    lies: bool,
 }
 
 impl Disk {
     pub(super) fn put(&mut self, now: Instant, key: StoreKey, value: Value) {
         self.write_until(now);
-        let precious = matches!(
-            key,
-            StoreKey::RouterKeys | StoreKey::DestinationKeys(_) | StoreKey::AddressBook
-        );
-        if precious {
+        if is_precious(&key) {
             self.write(key, value);
         } else {
             self.waiting.push_back((now + WRITE_DELAY, key, value));
@@ -69,6 +92,23 @@ impl Disk {
     pub(super) fn crash(&mut self, now: Instant) {
         self.write_until(now);
         self.waiting.clear();
+        self.cut = None;
+    }
+
+    /// Steps of writes so far.
+    pub(super) const fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Lets the machine die at a step to come, 0 for the next one.
+    pub(super) fn cut_at(&mut self, step: u64, seed: &Seed, lies: bool) {
+        let (at, chance) = (self.steps + step, Rng::new(seed));
+        self.cut = Some(Cut { at, dead: false, chance, lies });
+    }
+
+    /// True once it died.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.dead)
     }
 
     /// What is or will be there.
@@ -98,11 +138,70 @@ impl Disk {
     }
 
     fn write(&mut self, key: StoreKey, value: Value) {
+        let steps: &[Step] = match (is_precious(&key), &value) {
+            (true, Some(_)) => {
+                &[Step::Create, Step::Write, Step::Sync, Step::Rename, Step::SyncFolder]
+            }
+            (false, Some(_)) => &[Step::Create, Step::Write, Step::Rename],
+            (true, None) => &[Step::Rename, Step::SyncFolder],
+            (false, None) => &[Step::Rename],
+        };
+        for step in steps {
+            match &mut self.cut {
+                // The dead write nothing.
+                Some(cut) if cut.dead => return,
+                Some(cut) if cut.at == self.steps => {
+                    cut.dead = true;
+                    let old = self.durable.get(&key).cloned();
+                    let left = cut.left(*step, is_precious(&key), old, value);
+                    return self.store(key, left);
+                }
+                Some(_) | None => self.steps += 1,
+            }
+        }
+        self.store(key, value);
+    }
+
+    fn store(&mut self, key: StoreKey, value: Value) {
         match value {
             Some(value) => self.durable.insert(key, value),
             None => self.durable.remove(&key),
         };
     }
+}
+
+impl Cut {
+    /// What is under a name whose write ended at `step`.
+    fn left(&mut self, step: Step, precious: bool, old: Value, new: Value) -> Value {
+        match step {
+            // Only the temporary file knows of it, and a start removes that.
+            Step::Create | Step::Write | Step::Sync => old,
+            Step::Rename | Step::SyncFolder if self.chance.below(2) == 0 => old,
+            Step::Rename | Step::SyncFolder if precious && !self.lies => new,
+            // The name may come to the medium before the bytes.
+            Step::Rename | Step::SyncFolder => match self.chance.below(4) {
+                0 if !self.lies => new,
+                _ => new.map(|bytes| self.torn(&bytes)),
+            },
+        }
+    }
+
+    /// A part of it, and perhaps a tail of zeros or of something else.
+    fn torn(&mut self, bytes: &[u8]) -> Arc<[u8]> {
+        let kept = self.chance.index(bytes.len());
+        let mut torn = bytes.get(..kept).unwrap_or_default().to_vec();
+        match self.chance.below(3) {
+            0 => {}
+            1 => torn.resize(bytes.len(), 0),
+            _ => torn.resize_with(bytes.len(), || self.chance.below(256) as u8),
+        }
+        torn.into()
+    }
+}
+
+/// What nobody can give back.
+fn is_precious(key: &StoreKey) -> bool {
+    matches!(key, StoreKey::RouterKeys | StoreKey::DestinationKeys(_) | StoreKey::AddressBook)
 }
 
 #[cfg(test)]

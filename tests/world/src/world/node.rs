@@ -21,6 +21,9 @@ const MAX_WAKES_A_SECOND: u32 = 20_000;
 /// Wakes of one node at one instant, at which it says that it is still due.
 const MAX_WAKES_AT_ONCE: u32 = 1_000;
 
+/// A step of the wall clock, in milliseconds, that peers do not notice.
+const UNNOTICED: u64 = 5_000;
+
 /// One machine of the network.
 pub(super) struct Node {
     pub(super) config: Arc<Config>,
@@ -53,6 +56,12 @@ pub(super) struct Node {
     pub(super) ahead: i64,
     /// Microseconds that it gains in a second.
     pub(super) drift: i64,
+    /// The wall clock as its router knows it, and since when.
+    pub(super) told_clock: Option<(Instant, UnixTime)>,
+    /// Tunnels that its router had built when their paths were looked at last.
+    pub(super) built: u64,
+    /// How often it was looked at.
+    pub(super) checks: u32,
     wakes: Wakes,
 }
 
@@ -91,6 +100,9 @@ impl Node {
             seeds,
             ahead: 0,
             drift: 0,
+            told_clock: None,
+            built: 0,
+            checks: 0,
             wakes: Wakes::default(),
         }
     }
@@ -137,9 +149,16 @@ impl Node {
 
     pub(super) fn handle_wall_clock(&mut self, now: Instant) {
         let unix = self.unix(now);
+        let before = self.timers(now);
         if let Some(router) = &mut self.router {
             router.handle_wall_clock(now, unix);
         }
+        if let Some((before, after)) = before.zip(self.timers(now)) {
+            let expected = self.told_clock.map(|(at, unix)| unix + now.saturating_since(at));
+            let off = expected.map_or(0, |e| e.as_millis().abs_diff(unix.as_millis()));
+            before.assert_unmoved(&after, off > UNNOTICED);
+        }
+        self.told_clock = Some((now, unix));
     }
 
     pub(super) fn poll_action(&mut self) -> Option<Action> {
