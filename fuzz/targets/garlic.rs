@@ -148,9 +148,10 @@ pub fn ratchet_ops(data: &[u8]) {
                     continue;
                 }
                 let mut body = queue[at % queue.len()].clone();
-                // The top bits of a new session's ephemeral key are random filling.
+                // The top bits of an ephemeral key are random filling: it is behind the length in a new
+                // session, and behind the tag too in a reply.
                 let bit = bit % (body.len() * 8);
-                if bit / 8 == 35 {
+                if matches!(bit / 8, 35 | 43) && bit % 8 >= 6 {
                     continue;
                 }
                 body[bit / 8] ^= 1 << (bit % 8);

@@ -493,3 +493,31 @@ fn a_reply_without_a_lease_set_is_not_taken_for_one_with_it() {
     assert_eq!(pair.sides[0].received, [b"comes"]);
     assert_eq!(has(&mut pair, 0), newer);
 }
+
+#[test]
+fn a_remote_that_nothing_reaches_is_sought_anew_until_it_is_heard_of_or_given_up() {
+    let lookups = |heard: bool| {
+        let mut pair = Pair::talking();
+        let to = pair.sides[1].hash;
+        let (now, unix) = (pair.now, pair.unix());
+        pair.sides[0].lookups.clear();
+        pair.sides[0].destination.handle_stall(now, unix, to, 2);
+        pair.drain(0);
+        assert_eq!((pair.sides[0].lookups.len(), pair.sides[0].doubted), (1, 1));
+        assert!(pair.sides[0].destination.lost().eq([to]));
+        for _ in 0..12 {
+            pair.run(Duration::from_secs(6));
+            let (now, unix) = (pair.now, pair.unix());
+            let destination = &mut pair.sides[0].destination;
+            destination.handle_lookup_failed(now, unix, to, Unresolved::NotFound);
+            pair.drain(0);
+            if heard {
+                pair.send(1, b"here I am");
+            }
+        }
+        assert_eq!(pair.sides[0].destination.lost().count(), 0);
+        pair.sides[0].lookups.len()
+    };
+    assert!((4..=6).contains(&lookups(false)), "{}", lookups(false));
+    assert!(lookups(true) <= 2, "{}", lookups(true));
+}

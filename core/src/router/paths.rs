@@ -27,9 +27,6 @@ const COOLING_DIVISOR: u32 = 64;
 /// While our tunnels break in numbers, how much more those are chosen that we heard so lately.
 const LIVELY_FACTOR: u32 = 16;
 const LIVELY: Duration = Duration::from_secs(15);
-/// And those that were in a tunnel whose test came back: where most routers are useless, paths of
-/// three of the others hardly ever work.
-const CARRIED_FACTOR: u32 = 256;
 
 /// A pool's shape as configured.
 pub(super) const fn pool(shape: &config::Tunnels) -> PoolConfig {
@@ -164,13 +161,7 @@ impl Router {
                 if trouble && lively(&c.hash) {
                     weight = weight.saturating_mul(LIVELY_FACTOR);
                 }
-                if trouble && tunnels.carried_lately(now, &c.hash) {
-                    // Scouts look for others.
-                    weight = match pool {
-                        PoolId::SCOUTS => weight / CARRIED_FACTOR,
-                        _ => weight.saturating_mul(CARRIED_FACTOR),
-                    };
-                }
+                weight = tunnels.favoured(now, pool, &c.hash, weight);
                 let uses = counts.get(&c.hash).copied().unwrap_or(0);
                 let share = (uses * 1000).checked_div(all_tunnels).unwrap_or(0);
                 let v4 = c.host.is_ipv4();

@@ -1,7 +1,6 @@
 //! Choosing among our tunnels, and telling about them.
 
 use super::own::Life;
-use super::scout::FRESH;
 use super::{
     Direction, Health, OutboundId, PoolId, PoolStats, SideStats, TransitLimits, TransitStats,
     Tunnels,
@@ -218,12 +217,6 @@ impl Tunnels {
     #[must_use]
     pub fn alive_within(&self, now: Instant, peer: &Hash, within: Duration) -> bool {
         self.alive.last(peer).is_some_and(|at| now.saturating_since(at) < within)
-    }
-
-    /// Whether a router was in a tunnel of ours whose test came back a moment ago.
-    #[must_use]
-    pub fn carried_lately(&self, now: Instant, peer: &Hash) -> bool {
-        self.carried.last(peer).is_some_and(|at| now.saturating_since(at) < FRESH)
     }
 
     /// Bytes of messages that wait for fragments.

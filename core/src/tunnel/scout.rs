@@ -7,10 +7,12 @@
 //! carried a test goes first when paths are chosen. Only tests go through a scout: no tunnel that is
 //! used gets shorter.
 
+use super::pool::Doubt;
 use super::test::Test;
-use super::{Clock, Outcome, PoolConfig, PoolId, Tunnels};
+use super::{Clock, Direction, Outcome, PoolConfig, PoolId, Tunnels};
 use crate::time::Instant;
-use crate::tunnel::pool::Doubt;
+use crate::wire::hash::Hash;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// One reference and two that are tried through it.
@@ -23,13 +25,27 @@ const SHAPE: PoolConfig = PoolConfig {
 };
 /// Hops that carried a test within [`FRESH`]: when we know so many there is no need to scout.
 const ENOUGH: usize = 24;
-pub(crate) const FRESH: Duration = Duration::from_secs(120);
+const FRESH: Duration = Duration::from_secs(120);
+/// How much more those are chosen: paths of three of the others hardly ever work.
+const FACTOR: u32 = 256;
 /// After a hop did well the next one is tried after this.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Tests in a row that the reference may lose: most of those tried through it are useless.
 const MAX_LOST: u8 = 8;
 
 impl Tunnels {
+    /// The weight of a candidate for a pool, of which this is the ordinary one: in trouble those that
+    /// carried a test lately go first, but for scouts, which look for others.
+    #[must_use]
+    pub fn favoured(&self, now: Instant, pool: PoolId, peer: &Hash, weight: u32) -> u32 {
+        let carried = self.carried.last(peer).is_some_and(|at| now.saturating_since(at) < FRESH);
+        match pool {
+            _ if !carried || !self.in_trouble(now) => weight,
+            PoolId::SCOUTS => (weight / FACTOR).max(1),
+            _ => weight.saturating_mul(FACTOR),
+        }
+    }
+
     /// Sends scouts out while there is trouble, and calls them back.
     pub(crate) fn tend_scouts(&mut self, clock: Clock) {
         let (out, wanted) = (self.pools.contains_key(&PoolId::SCOUTS), self.in_trouble(clock.now));
@@ -51,7 +67,7 @@ impl Tunnels {
         self.outbound.remove(&test.outbound);
         if let Some(pool) = self.pools.get_mut(&PoolId::SCOUTS) {
             pool.outbound.retain(|id| *id != test.outbound);
-            pool.side_mut(super::Direction::Outbound).pause(clock.now + PAUSE);
+            pool.side_mut(Direction::Outbound).pause(clock.now + PAUSE);
         }
         if let Some(reference) = self.inbound.get_mut(&test.inbound) {
             reference.life.spared = 0;
@@ -60,7 +76,7 @@ impl Tunnels {
 
     /// A scout's test was lost. With a reference that is known to work it was the other hop.
     pub(crate) fn scout_lost(&mut self, clock: Clock, test: &Test) {
-        let mut blamed = alloc::vec::Vec::new();
+        let mut blamed: Vec<Hash> = Vec::new();
         if let Some(tried) = self.outbound.get(&test.outbound) {
             blamed.extend(tried.hops.iter().copied());
         }

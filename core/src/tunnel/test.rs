@@ -33,6 +33,10 @@ pub(crate) struct Test {
 
 #[cfg(test)]
 impl Test {
+    pub(crate) const fn outbound_pool(&self) -> PoolId {
+        self.pool
+    }
+
     pub(crate) const fn key_for_tests(&self) -> &Once {
         &self.key
     }

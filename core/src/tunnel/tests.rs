@@ -2,6 +2,7 @@
 
 mod faults;
 mod net;
+mod trouble;
 
 use super::select::Group;
 use super::*;

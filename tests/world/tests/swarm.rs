@@ -40,6 +40,6 @@ fn a_planted_bug_is_found_and_made_small() {
     let least = swarm::minimise(plan, &mut |less| !works(less, seed));
     // It is about processes that stand still; what else there is makes it seen.
     let words = swarm::describe(&least);
-    assert!(words.contains("Freeze") && least.faults.len() <= 2, "seed {seed}: {words}");
+    assert!(words.contains("Freeze") && least.faults.len() <= 3, "seed {seed}: {words}");
     assert!(least.adversaries.is_empty(), "seed {seed}: {words}");
 }

@@ -263,8 +263,8 @@ impl Net {
         let (now, unix) = (self.now, self.unix());
         while let Some(action) = self.tunnels_mut(router).poll_action() {
             match action {
-                TunnelAction::NeedPath { build, direction, length, avoid, .. } => {
-                    let path = self.choose(router, direction, length, &avoid);
+                TunnelAction::NeedPath { build, pool, direction, length, avoid } => {
+                    let path = self.choose(router, pool, direction, length, &avoid);
                     self.tunnels_mut(router).handle_path(now, unix, build, &path);
                 }
                 TunnelAction::Send { to, message, .. } => self.post(router, to, message),
@@ -303,6 +303,7 @@ impl Net {
     fn choose(
         &mut self,
         router: Hash,
+        pool: PoolId,
         direction: crate::tunnel::Direction,
         length: usize,
         avoid: &[Hash],
@@ -321,7 +322,7 @@ impl Net {
                 published_v4: true,
                 published_v6: false,
                 connected: false,
-                weight: 10,
+                weight: self.tunnels(router).favoured(self.now, pool, hash, 10),
                 share: 0,
             })
             .collect();
