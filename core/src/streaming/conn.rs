@@ -448,6 +448,11 @@ impl Conn {
             }
             return Ok(());
         }
+        if self.remote_id != 0 && self.remote_id != packet.receive_stream {
+            // A peer that forgot the stream, and took our SYN anew, has two for it: what came before
+            // this answer belongs to the other one.
+            self.receiver.forget();
+        }
         self.established = true;
         self.remote_id = packet.receive_stream;
         self.offline.clone_from(&options.offline);

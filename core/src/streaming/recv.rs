@@ -104,6 +104,12 @@ impl Receiver {
         }
     }
 
+    /// Drops what came before the SYN.
+    pub(crate) fn forget(&mut self) {
+        self.ahead.clear();
+        self.ahead_bytes = 0;
+    }
+
     fn deliver(&mut self, payload: &[u8], close: bool) {
         self.next = self.next.saturating_add(1);
         // A second CLOSE cannot follow: nothing is accepted after the first.

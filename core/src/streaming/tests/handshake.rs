@@ -129,6 +129,35 @@ fn data_before_the_answer_is_kept_and_the_answer_asked_for() {
     assert_eq!(out, b"hello world");
 }
 
+/// They forgot the stream, and took our SYN, which came once more, for a new one.
+#[test]
+fn what_came_before_the_answer_from_another_stream_is_not_mixed_with_it() {
+    let mut peer = Peer::new();
+    let remote = peer.identity.clone();
+    let id = peer.streams.connect(peer.now, remote, 80, 5).unwrap();
+    peer.recv_one();
+    peer.name = 78;
+    peer.send(&peer.packet(1, 0, b"other"));
+    peer.name = 77;
+    let answer = Outgoing {
+        flags: Flags::SYNCHRONIZE,
+        from: Some(&peer.identity),
+        sign: Some(&peer.key),
+        ..peer.packet(0, 0, b"hello ")
+    };
+    let answer = encode(&answer);
+    peer.send_bytes(&answer);
+    peer.name = 78;
+    peer.send(&peer.packet(2, 0, b"other"));
+    peer.name = 77;
+    let mut out = Vec::new();
+    peer.streams.read(peer.now, id, 100, &mut out);
+    assert_eq!(out, b"hello ");
+    peer.send(&peer.packet(1, 0, b"world"));
+    peer.streams.read(peer.now, id, 100, &mut out);
+    assert_eq!(out, b"hello world");
+}
+
 /// Packets without our name for the stream, before the SYN and after it.
 #[test]
 fn data_before_the_syn_waits_for_it() {
