@@ -137,9 +137,11 @@ impl Router {
     fn candidates(&mut self, now: Instant, unix: UnixTime, pool: PoolId) -> Vec<Candidate> {
         let (counts, all_tunnels) = self.tunnels.hop_counts();
         let (peers, tunnels) = (&self.peers, &self.tunnels);
-        let trouble = tunnels.in_trouble(now);
+        let trouble = tunnels.trouble_since(now).map(|at| now.saturating_since(at).min(LIVELY));
         let lively = |hash: &Hash| {
-            peers.heard_within(now, hash, LIVELY) || tunnels.alive_within(now, hash, LIVELY)
+            trouble.is_some_and(|time| {
+                peers.heard_within(now, hash, time) || tunnels.alive_within(now, hash, time)
+            })
         };
         self.netdb
             .draw_candidates(now, unix, CANDIDATES)
@@ -158,7 +160,7 @@ impl Router {
                 if c.standing.cooling {
                     weight /= COOLING_DIVISOR;
                 }
-                if trouble && lively(&c.hash) {
+                if lively(&c.hash) {
                     weight = weight.saturating_mul(LIVELY_FACTOR);
                 }
                 weight = tunnels.favoured(now, pool, &c.hash, weight);

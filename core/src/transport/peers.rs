@@ -245,10 +245,10 @@ impl Peers {
         self.by_peer.get(peer).and_then(|c| self.links.get(c)).is_some_and(|l| l.stage == Stage::Up)
     }
 
-    /// True when a session with `peer` is up and brought something within `within`.
-    pub(crate) fn heard_within(&self, now: Instant, peer: &Hash, within: Duration) -> bool {
+    /// True when a session with `peer` is up and brought something within this time.
+    pub(crate) fn heard_within(&self, now: Instant, peer: &Hash, time: Duration) -> bool {
         let link = self.by_peer.get(peer).and_then(|conn| self.links.get(conn));
-        link.is_some_and(|l| l.stage == Stage::Up && now.saturating_since(l.heard) < within)
+        link.is_some_and(|l| l.stage == Stage::Up && now.saturating_since(l.heard) <= time)
     }
 
     /// True when `conn` is one of ours.

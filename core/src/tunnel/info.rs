@@ -207,16 +207,16 @@ impl Tunnels {
         (counts, all)
     }
 
-    /// Whether our tunnels break in numbers. Then fresh signs of life count.
+    /// Since when our tunnels break in numbers. Then signs of life count that came after it.
     #[must_use]
-    pub fn in_trouble(&self, now: Instant) -> bool {
-        self.trouble.is_on(now)
+    pub fn trouble_since(&self, now: Instant) -> Option<Instant> {
+        self.trouble.since(now)
     }
 
     /// Whether a router did its part in a build or a test within this time.
     #[must_use]
-    pub fn alive_within(&self, now: Instant, peer: &Hash, within: Duration) -> bool {
-        self.alive.last(peer).is_some_and(|at| now.saturating_since(at) < within)
+    pub fn alive_within(&self, now: Instant, peer: &Hash, time: Duration) -> bool {
+        self.alive.last(peer).is_some_and(|at| now.saturating_since(at) <= time)
     }
 
     /// Bytes of messages that wait for fragments.

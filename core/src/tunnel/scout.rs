@@ -38,9 +38,10 @@ impl Tunnels {
     /// carried a test lately go first, but for scouts, which look for others.
     #[must_use]
     pub fn favoured(&self, now: Instant, pool: PoolId, peer: &Hash, weight: u32) -> u32 {
-        let carried = self.carried.last(peer).is_some_and(|at| now.saturating_since(at) < FRESH);
+        let fresh = |at| now.saturating_since(at) < FRESH && Some(at) >= self.trouble_since(now);
+        let trouble = self.trouble_since(now).is_some();
         match pool {
-            _ if !carried || !self.in_trouble(now) => weight,
+            _ if !trouble || !self.carried.last(peer).is_some_and(fresh) => weight,
             PoolId::SCOUTS => (weight / FACTOR).max(1),
             _ => weight.saturating_mul(FACTOR),
         }
@@ -48,7 +49,8 @@ impl Tunnels {
 
     /// Sends scouts out while there is trouble, and calls them back.
     pub(crate) fn tend_scouts(&mut self, clock: Clock) {
-        let (out, wanted) = (self.pools.contains_key(&PoolId::SCOUTS), self.in_trouble(clock.now));
+        let (out, wanted) =
+            (self.pools.contains_key(&PoolId::SCOUTS), self.trouble_since(clock.now).is_some());
         if wanted && !out && self.pools.contains_key(&PoolId::EXPLORATORY) {
             log::debug!("our tunnels break in numbers: single hops are tried");
             self.add_pool(clock.now, clock.unix, PoolId::SCOUTS, SHAPE);

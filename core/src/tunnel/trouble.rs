@@ -21,7 +21,8 @@ const LASTS: Duration = Duration::from_secs(180);
 #[derive(Debug, Default)]
 pub(crate) struct Trouble {
     failed: VecDeque<Instant>,
-    until: Option<Instant>,
+    /// From the first tunnel that was given up in it, until when.
+    span: Option<(Instant, Instant)>,
 }
 
 impl Trouble {
@@ -34,13 +35,14 @@ impl Trouble {
         self.failed.push_back(now);
         // More than a third of what there was.
         if self.failed.len() >= MIN_FAILED && self.failed.len() * 2 > left {
-            self.until = Some(now + LASTS);
+            let first = self.failed.front().copied().unwrap_or(now);
+            self.span = Some((self.since(now).unwrap_or(first), now + LASTS));
         }
     }
 
-    /// Whether there is any.
-    pub(crate) fn is_on(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now < until)
+    /// When it began, if there is any.
+    pub(crate) fn since(&self, now: Instant) -> Option<Instant> {
+        self.span.filter(|(_, until)| now < *until).map(|(since, _)| since)
     }
 }
 
@@ -58,11 +60,14 @@ mod tests {
         for n in 0..20 {
             trouble.failed(at(n * 100), 0);
             trouble.failed(at(n * 100 + 1), 4);
-            assert!(!trouble.is_on(at(n * 100 + 1)), "two of six");
+            assert_eq!(trouble.since(at(n * 100 + 1)), None, "two of six");
         }
         trouble.failed(at(2000), 3);
         trouble.failed(at(2001), 3);
-        assert!(trouble.is_on(at(2001)), "two of five");
-        assert!(trouble.is_on(at(2180)) && !trouble.is_on(at(2181)));
+        assert_eq!(trouble.since(at(2180)), Some(at(2000)), "two of five");
+        trouble.failed(at(2100), 0);
+        trouble.failed(at(2101), 0);
+        assert_eq!(trouble.since(at(2280)), Some(at(2000)), "it goes on");
+        assert_eq!(trouble.since(at(2281)), None);
     }
 }

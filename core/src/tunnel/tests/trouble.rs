@@ -47,7 +47,10 @@ fn where_seven_in_ten_drop_everything_scouts_find_those_who_carry() {
         net.droppers.clear();
         net.run_secs(900);
         let tunnels = net.tunnels(a);
-        assert!(!tunnels.pools.contains_key(&PoolId::SCOUTS) && !tunnels.in_trouble(net.now));
+        assert!(
+            !tunnels.pools.contains_key(&PoolId::SCOUTS)
+                && tunnels.trouble_since(net.now).is_none()
+        );
         assert!(tunnels.tunnels(net.now).iter().all(|t| t.pool != PoolId::SCOUTS));
     }
 }
