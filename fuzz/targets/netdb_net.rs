@@ -262,7 +262,7 @@ impl World {
             }
             9 => {
                 let (n, mut seen) = (usize::from(which & 15), BTreeSet::new());
-                let drawn = self.db.draw_candidates(now, unix, n);
+                let drawn = self.db.draw_candidates(now, unix, n, &[]);
                 assert!(drawn.len() <= n && drawn.iter().all(|c| seen.insert(c.hash)));
                 assert!(self.db.candidates(now, unix).count() >= seen.len());
             }

@@ -40,7 +40,9 @@ const MESSAGE_LIFETIME: Duration = Duration::from_secs(10);
 /// A remote that nothing reached is sought anew for this long after that was said last.
 const SEEK_FOR: Duration = Duration::from_secs(30);
 /// Remotes that are sought anew; when full, no other one is.
-const MAX_LOST: usize = 64;
+const MAX_LOST: usize = 16;
+/// Of these so many at a time.
+const SOUGHT_AT_ONCE: usize = 4;
 /// Timeouts in a row after which a session is doubted.
 const SUSPECT_AFTER: u32 = 3;
 /// Encryption type of our ratchet key in lease sets.
@@ -121,6 +123,7 @@ impl Destination {
         self.remotes.audit(audit);
         self.acks.audit(audit);
         audit.see("destination: without a tunnel", self.unsent.len(), send::MAX_UNSENT);
+        audit.see("destination: remotes that nothing reaches", self.lost.len(), MAX_LOST);
         audit.drained("destination: actions", self.actions.len());
     }
 
@@ -257,20 +260,31 @@ impl Destination {
     }
 
     /// Nothing seems to reach `to`, for the `timeouts`th time in a row: the next message takes
-    /// another way, and if that does not help, another session.
-    pub fn handle_stall(&mut self, now: Instant, unix: UnixTime, to: Hash, timeouts: u32) {
+    /// another way, and if that does not help, another session. `sought`: we want to reach it, or it
+    /// answered before. Of a stranger that turned to us and fell silent nothing more is done.
+    pub fn handle_stall(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        to: Hash,
+        timeouts: u32,
+        sought: bool,
+    ) {
         let Some(remote) = self.remotes.get_mut(&to) else { return };
         remote.abandon_route();
-        self.actions.push_back(DestinationAction::Doubted);
         if timeouts >= SUSPECT_AFTER
             && let Some(key) = remote.key()
         {
             self.sessions.suspect(&ecies::Remote { destination: to, key });
         }
-        if self.lost.len() < MAX_LOST || self.lost.contains_key(&to) {
+        if sought {
+            self.actions.push_back(DestinationAction::Doubted);
+        }
+        if sought && (self.lost.len() < MAX_LOST || self.lost.contains_key(&to)) {
             self.lost.insert(to, (now, timeouts));
             self.seek_at = earliest(self.seek_at, Some(now + REFRESH_AGAIN));
         }
+        let timeouts = if sought { timeouts } else { 0 };
         if remote.wants_refresh(now, unix, timeouts) {
             self.look_up(to);
         } else {
@@ -327,8 +341,11 @@ impl Destination {
     /// seconds each time, learns that late.
     fn seek(&mut self, now: Instant, unix: UnixTime) {
         self.lost.retain(|_, (at, _)| now.saturating_since(*at) < SEEK_FOR);
+        let mut sought = 0;
         for (hash, (_, timeouts)) in self.lost.clone() {
-            if self.remotes.get_mut(&hash).is_some_and(|r| r.wants_refresh(now, unix, timeouts)) {
+            let Some(remote) = self.remotes.get_mut(&hash) else { continue };
+            if sought < SOUGHT_AT_ONCE && remote.wants_refresh(now, unix, timeouts) {
+                sought += 1;
                 self.look_up(hash);
             }
         }

@@ -149,7 +149,12 @@ impl Remote {
         let worn_out =
             timeouts >= MANY_TIMEOUTS || live.all(|l| self.failed.contains(&(l.gateway, l.tunnel)));
         let lately = self.refreshed.is_some_and(|at| now.saturating_since(at) < REFRESH_AGAIN);
-        let wants = worn_out && !lately && self.resolution != Resolution::Running;
+        let busy = match self.resolution {
+            Resolution::Running => true,
+            Resolution::Failed { retry_at } => retry_at > now,
+            Resolution::Idle => false,
+        };
+        let wants = worn_out && !lately && !busy;
         if wants {
             self.refreshed = Some(now);
         }

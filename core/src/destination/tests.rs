@@ -501,7 +501,7 @@ fn a_remote_that_nothing_reaches_is_sought_anew_until_it_is_heard_of_or_given_up
         let to = pair.sides[1].hash;
         let (now, unix) = (pair.now, pair.unix());
         pair.sides[0].lookups.clear();
-        pair.sides[0].destination.handle_stall(now, unix, to, 2);
+        pair.sides[0].destination.handle_stall(now, unix, to, 2, true);
         pair.drain(0);
         assert_eq!((pair.sides[0].lookups.len(), pair.sides[0].doubted), (1, 1));
         assert!(pair.sides[0].destination.lost().eq([to]));

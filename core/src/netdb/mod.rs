@@ -388,17 +388,27 @@ impl NetDb {
         self.routers.iter().filter_map(move |(r, verified)| self.candidate(now, unix, r, verified))
     }
 
-    /// Up to `n` different routers that may be hops, drawn uniformly. Costs time in proportion to
-    /// `n`, however many are known; a few less than there are may be found when `n` is near that.
+    /// Up to `n` different routers that may be hops: those of `first` before others, which are drawn
+    /// uniformly. Costs time in proportion to `n`, however many are known; a few less than there are
+    /// may be found when `n` is near that.
     pub fn draw_candidates(
         &mut self,
         now: Instant,
         unix: UnixTime,
         n: usize,
+        first: &[Hash],
     ) -> Vec<Candidate<'_>> {
         let mut rng = self.rng.fork("candidates");
         let mut seen = BTreeSet::new();
         let mut drawn = Vec::new();
+        for hash in first.iter().take(n) {
+            if let Some((record, verified)) = self.routers.find(hash)
+                && seen.insert(*hash)
+                && let Some(candidate) = self.candidate(now, unix, record, verified)
+            {
+                drawn.push(candidate);
+            }
+        }
         for _ in 0..n.saturating_mul(4) {
             if drawn.len() >= n {
                 break;

@@ -175,6 +175,12 @@ impl Routers {
         self.verified.get(hash).or_else(|| self.unverified.get(hash))
     }
 
+    /// The same, with whether it is verified.
+    pub(crate) fn find(&self, hash: &Hash) -> Option<(&Record, bool)> {
+        let verified = self.verified.get(hash).map(|r| (r, true));
+        verified.or_else(|| self.unverified.get(hash).map(|r| (r, false)))
+    }
+
     /// All records, those of each tier in the order of their hashes; true for verified ones.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Record, bool)> {
         let verified = self.verified.iter().map(|(_, r)| (r, true));

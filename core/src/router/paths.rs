@@ -24,8 +24,7 @@ const LOCAL_REQUESTS_PER_HOP: u32 = 10_000;
 /// How much less a loaded or untried router is chosen.
 const CONGESTED_DIVISOR: u32 = 8;
 const COOLING_DIVISOR: u32 = 64;
-/// While our tunnels break in numbers, how much more those are chosen that we heard so lately.
-const LIVELY_FACTOR: u32 = 16;
+/// While our tunnels break in numbers, those count as lively that we heard so lately.
 const LIVELY: Duration = Duration::from_secs(15);
 
 /// A pool's shape as configured.
@@ -144,7 +143,7 @@ impl Router {
             })
         };
         self.netdb
-            .draw_candidates(now, unix, CANDIDATES)
+            .draw_candidates(now, unix, CANDIDATES, &tunnels.carriers(now))
             .into_iter()
             .map(|c| {
                 let mut weight = c.standing.weight.saturating_mul(match c.bandwidth {
@@ -160,14 +159,10 @@ impl Router {
                 if c.standing.cooling {
                     weight /= COOLING_DIVISOR;
                 }
-                if lively(&c.hash) {
-                    weight = weight.saturating_mul(LIVELY_FACTOR);
-                }
-                weight = tunnels.favoured(now, pool, &c.hash, weight);
                 let uses = counts.get(&c.hash).copied().unwrap_or(0);
                 let share = (uses * 1000).checked_div(all_tunnels).unwrap_or(0);
                 let v4 = c.host.is_ipv4();
-                Candidate {
+                let mut candidate = Candidate {
                     hash: c.hash,
                     key: c.key,
                     groups: alloc::vec![Group::of(c.host.ip())],
@@ -178,7 +173,9 @@ impl Router {
                     connected: peers.is_connected(&c.hash),
                     weight: weight.max(1),
                     share: u16::try_from(share).unwrap_or(u16::MAX),
-                }
+                };
+                tunnels.favour(now, pool, lively(&candidate.hash), &mut candidate);
+                candidate
             })
             .collect()
     }

@@ -346,6 +346,15 @@ impl Streams {
         path.is_some_and(|path| path.streams > 0)
     }
 
+    /// Whether we turned to `remote` ourselves, or something of ours was acknowledged: not so of one
+    /// that began a stream with us and fell silent.
+    #[must_use]
+    pub fn wants_to_reach(&self, remote: &Hash) -> bool {
+        let Some(index) = self.path_of.get(remote).copied() else { return false };
+        let answered = self.paths.get(index).is_some_and(|path| path.heard.is_some());
+        answered || self.conns.values().any(|conn| conn.path == index && !conn.incoming)
+    }
+
     // Inputs.
 
     /// The owner sends to `remote` over other tunnels, to another lease or in a new session, since

@@ -189,7 +189,7 @@ struct Link {
     up_at: Option<Instant>,
     /// When it carried a message.
     used: Instant,
-    /// When it brought anything.
+    /// When it brought a message.
     heard: Instant,
     /// Where it came from, if it is up and inbound.
     place: Option<Place>,
@@ -245,10 +245,13 @@ impl Peers {
         self.by_peer.get(peer).and_then(|c| self.links.get(c)).is_some_and(|l| l.stage == Stage::Up)
     }
 
-    /// True when a session with `peer` is up and brought something within this time.
+    /// True when a session with `peer` that we opened brought a message within this time. Whoever
+    /// comes to us chose that, and could come in numbers.
     pub(crate) fn heard_within(&self, now: Instant, peer: &Hash, time: Duration) -> bool {
         let link = self.by_peer.get(peer).and_then(|conn| self.links.get(conn));
-        link.is_some_and(|l| l.stage == Stage::Up && now.saturating_since(l.heard) <= time)
+        link.is_some_and(|l| {
+            l.stage == Stage::Up && !l.inbound && now.saturating_since(l.heard) <= time
+        })
     }
 
     /// True when `conn` is one of ours.
@@ -425,7 +428,6 @@ impl Peers {
         let _ = self.inbound.available(now);
         self.inbound.take(bytes.len());
         let Some(link) = self.links.get_mut(&conn) else { return false };
-        link.heard = now;
         if link.stage == Stage::Up {
             self.heard = Some(now);
         }
@@ -627,6 +629,7 @@ impl Peers {
                         && let Some(from) = link.peer
                     {
                         link.used = now;
+                        link.heard = now;
                         self.events.push_back(PeerEvent::Message { from, message });
                     }
                 }

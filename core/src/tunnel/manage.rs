@@ -14,6 +14,8 @@ use core::time::Duration;
 
 /// A tunnel that brought or carried something so lately is not doubted.
 const HEARD_LATELY: Duration = Duration::from_secs(2);
+/// A pool is doubted so often at most: about as often as its tunnels are tested anyway.
+const DOUBT_AGAIN: Duration = Duration::from_secs(10);
 
 impl Tunnels {
     /// Adds a pool, or changes the shape of one; its tunnels are built from now on.
@@ -276,6 +278,7 @@ impl Tunnels {
         }
         let hops = u8::try_from(blamed.len()).unwrap_or(u8::MAX);
         for peer in blamed {
+            self.carried.forget(peer);
             self.report(*peer, Outcome::TestFailed { hops });
         }
         if let Some(p) = self.pools.get_mut(&pool) {
@@ -300,6 +303,11 @@ impl Tunnels {
     /// for those of which we heard a moment ago.
     pub fn doubt(&mut self, now: Instant, unix: UnixTime, pool: PoolId) {
         let clock = self.clock(now, unix);
+        let Some(p) = self.pools.get_mut(&pool) else { return };
+        if p.doubted.is_some_and(|at| now.saturating_since(at) < DOUBT_AGAIN) {
+            return;
+        }
+        p.doubted = Some(now);
         let tests = &self.tests;
         let doubtful = |heard: Option<Instant>, life: &Life| {
             heard.max(life.passed_at).is_none_or(|at| now.saturating_since(at) >= HEARD_LATELY)

@@ -312,6 +312,8 @@ pub(crate) struct Inbound {
     pub(crate) heard: Option<Instant>,
     /// Only a return path for replies to our first builds: no lease, no test.
     pub(crate) hidden: bool,
+    /// Tests of scouts that came through it, or were to.
+    pub(crate) served: u8,
     layers: Vec<Unlayer>,
 }
 
@@ -326,6 +328,7 @@ impl Inbound {
             endpoint: Endpoint::new(Caps::OWN),
             heard: None,
             hidden: false,
+            served: 0,
             layers: layers(asked),
         }
     }

@@ -168,6 +168,8 @@ pub(crate) struct Pool {
     pub(crate) outbound: Vec<OutboundId>,
     pub(crate) tests_passed: u64,
     pub(crate) tests_failed: u64,
+    /// When its tunnels were tested last since nothing seemed to get through.
+    pub(crate) doubted: Option<Instant>,
     inbound_side: Side,
     outbound_side: Side,
     avoid: VecDeque<(Instant, Hash, Doubt)>,
@@ -181,6 +183,7 @@ impl Pool {
             outbound: Vec::new(),
             tests_passed: 0,
             tests_failed: 0,
+            doubted: None,
             inbound_side: Side::default(),
             outbound_side: Side::default(),
             avoid: VecDeque::new(),

@@ -8,8 +8,9 @@
 //! used gets shorter.
 
 use super::pool::Doubt;
+use super::select::{Candidate, MAX_SHARE};
 use super::test::Test;
-use super::{Clock, Direction, Outcome, PoolConfig, PoolId, Tunnels};
+use super::{Clock, Direction, PoolConfig, PoolId, Tunnels};
 use crate::time::Instant;
 use crate::wire::hash::Hash;
 use alloc::vec::Vec;
@@ -26,25 +27,43 @@ const SHAPE: PoolConfig = PoolConfig {
 /// Hops that carried a test within [`FRESH`]: when we know so many there is no need to scout.
 const ENOUGH: usize = 24;
 const FRESH: Duration = Duration::from_secs(120);
-/// How much more those are chosen: paths of three of the others hardly ever work.
-const FACTOR: u32 = 256;
+/// How much more those are chosen that carried a test: paths of three of the others hardly ever work.
+const CARRIED_FACTOR: u32 = 256;
+/// The same of those of which we had a sign of life else.
+const LIVELY_FACTOR: u32 = 16;
 /// After a hop did well the next one is tried after this.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Tests in a row that the reference may lose: most of those tried through it are useless.
-const MAX_LOST: u8 = 8;
+/// A reference serves for so many tests: it sees who is tried, and could choose who does well.
+const MAX_SERVED: u8 = 8;
 
 impl Tunnels {
-    /// The weight of a candidate for a pool, of which this is the ordinary one: in trouble those that
-    /// carried a test lately go first, but for scouts, which look for others.
+    /// Makes of a candidate's ordinary weight what it is in trouble: those that carried a test since
+    /// it began go first, then those that are `lively`. Scouts look for others than the first. Who is
+    /// in a third of our tunnels is favoured no more: whatever it does must not meet all of them.
+    pub fn favour(&self, now: Instant, pool: PoolId, lively: bool, candidate: &mut Candidate) {
+        let Some(time) = self.scouted_for(now) else { return };
+        let last = self.carried.last(&candidate.hash);
+        let carried = last.is_some_and(|at| now.saturating_since(at) <= time);
+        candidate.weight = match (carried, pool) {
+            (true, PoolId::SCOUTS) => (candidate.weight / CARRIED_FACTOR).max(1),
+            _ if candidate.share > MAX_SHARE => return,
+            (true, _) => candidate.weight.saturating_mul(CARRIED_FACTOR),
+            (false, _) if lively => candidate.weight.saturating_mul(LIVELY_FACTOR),
+            (false, _) => return,
+        };
+    }
+
+    /// Routers that carried a test since the trouble began, if there is any.
     #[must_use]
-    pub fn favoured(&self, now: Instant, pool: PoolId, peer: &Hash, weight: u32) -> u32 {
-        let fresh = |at| now.saturating_since(at) < FRESH && Some(at) >= self.trouble_since(now);
-        let trouble = self.trouble_since(now).is_some();
-        match pool {
-            _ if !trouble || !self.carried.last(peer).is_some_and(fresh) => weight,
-            PoolId::SCOUTS => (weight / FACTOR).max(1),
-            _ => weight.saturating_mul(FACTOR),
-        }
+    pub fn carriers(&self, now: Instant) -> Vec<Hash> {
+        self.scouted_for(now)
+            .map(|time| self.carried.since(now, time).collect())
+            .unwrap_or_default()
+    }
+
+    /// How far signs count: not from before the trouble.
+    fn scouted_for(&self, now: Instant) -> Option<Duration> {
+        self.trouble_since(now).map(|since| now.saturating_since(since).min(FRESH))
     }
 
     /// Sends scouts out while there is trouble, and calls them back.
@@ -61,46 +80,45 @@ impl Tunnels {
 
     /// True when no scout is needed although there is trouble.
     pub(crate) fn knows_enough(&self, now: Instant) -> bool {
-        self.carried.within(now, FRESH) >= ENOUGH
+        self.carriers(now).len() >= ENOUGH
     }
 
-    /// A scout's test came back: its hop is a good one, and the next one is tried.
+    /// A scout's test came back: its hops are good ones, and the next one is tried. Profiles hear
+    /// nothing of scouts: hops can tell them from tunnels that are used.
     pub(crate) fn scout_passed(&mut self, clock: Clock, test: &Test) {
-        self.outbound.remove(&test.outbound);
+        let tried = self.outbound.remove(&test.outbound).map(|t| t.hops).unwrap_or_default();
+        let reference = self.inbound.get(&test.inbound).map(|t| t.hops.clone());
+        for peer in tried.into_iter().chain(reference.into_iter().flatten()) {
+            self.alive.see(clock.now, peer);
+            self.carried.see(clock.now, peer);
+        }
         if let Some(pool) = self.pools.get_mut(&PoolId::SCOUTS) {
             pool.outbound.retain(|id| *id != test.outbound);
             pool.side_mut(Direction::Outbound).pause(clock.now + PAUSE);
         }
-        if let Some(reference) = self.inbound.get_mut(&test.inbound) {
-            reference.life.spared = 0;
-        }
+        self.reference_served(clock, test.inbound, true);
     }
 
-    /// A scout's test was lost. With a reference that is known to work it was the other hop.
+    /// A scout's test was lost: others are tried, and another reference unless this one ever worked.
     pub(crate) fn scout_lost(&mut self, clock: Clock, test: &Test) {
-        let mut blamed: Vec<Hash> = Vec::new();
-        if let Some(tried) = self.outbound.get(&test.outbound) {
-            blamed.extend(tried.hops.iter().copied());
-        }
-        let mut give_up = false;
-        if let Some(reference) = self.inbound.get_mut(&test.inbound) {
-            reference.life.spared = reference.life.spared.saturating_add(1);
-            let proven = reference.life.passed_at.is_some();
-            give_up = !proven || reference.life.spared >= MAX_LOST;
-            if give_up {
-                blamed.extend(reference.hops.iter().copied());
-            }
-        }
-        let hops = u8::try_from(blamed.len()).unwrap_or(u8::MAX);
-        for peer in &blamed {
-            self.report(*peer, Outcome::TestLost { hops });
-        }
-        if let Some(pool) = self.pools.get_mut(&PoolId::SCOUTS) {
-            pool.avoid(clock.now, Doubt::Test, blamed);
+        let tried = self.outbound.get(&test.outbound).map(|t| t.hops.clone());
+        if let (Some(pool), Some(tried)) = (self.pools.get_mut(&PoolId::SCOUTS), tried) {
+            pool.avoid(clock.now, Doubt::Test, tried);
         }
         self.fail_outbound(clock, test.outbound, &[]);
-        if give_up {
-            self.fail_inbound(clock, test.inbound, &[]);
+        self.reference_served(clock, test.inbound, false);
+    }
+
+    fn reference_served(&mut self, clock: Clock, id: u32, passed: bool) {
+        let Some(reference) = self.inbound.get_mut(&id) else { return };
+        reference.served = reference.served.saturating_add(1);
+        let proven = passed || reference.life.passed_at.is_some();
+        if !proven || reference.served >= MAX_SERVED {
+            let hops = reference.hops.clone();
+            if let Some(pool) = self.pools.get_mut(&PoolId::SCOUTS) {
+                pool.avoid(clock.now, Doubt::Test, hops);
+            }
+            self.fail_inbound(clock, id, &[]);
         }
     }
 }

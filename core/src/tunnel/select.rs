@@ -14,7 +14,7 @@ use core::net::IpAddr;
 /// bound for large ones.
 const MAX_STEPS: usize = 4000;
 /// A router that is in more of our tunnels than this, per thousand, is chosen rarely.
-const MAX_SHARE: u16 = 330;
+pub(super) const MAX_SHARE: u16 = 330;
 /// By how much its weight shrinks then.
 const CROWDED_DIVISOR: u32 = 32;
 

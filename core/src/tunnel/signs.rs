@@ -33,9 +33,15 @@ impl Signs {
         self.0.get(peer).copied()
     }
 
-    /// How many routers gave one within this time.
-    pub(crate) fn within(&self, now: Instant, time: Duration) -> usize {
-        self.0.values().filter(|at| now.saturating_since(**at) < time).count()
+    /// Those that gave one within this time.
+    pub(crate) fn since(&self, now: Instant, time: Duration) -> impl Iterator<Item = Hash> {
+        let fresh = move |at: &Instant| now.saturating_since(*at) <= time;
+        self.0.iter().filter(move |(_, at)| fresh(at)).map(|(peer, _)| *peer)
+    }
+
+    /// What a router did since says otherwise.
+    pub(crate) fn forget(&mut self, peer: &Hash) {
+        self.0.remove(peer);
     }
 }
 
@@ -52,7 +58,7 @@ mod tests {
         signs.see(new, name(MAX));
         assert_eq!(signs.0.len(), MAX);
         signs.see(new, name(MAX + 1));
-        assert_eq!((signs.0.len(), signs.within(new, KEPT)), (2, 2));
+        assert_eq!((signs.0.len(), signs.since(new, KEPT / 2).count()), (2, 2));
         (0..3 * MAX).for_each(|n| signs.see(new, name(n)));
         assert_eq!(signs.0.len(), MAX);
         assert_eq!(signs.last(&name(3 * MAX - 1)), Some(new));

@@ -71,7 +71,7 @@ pub(crate) fn add(bench: &mut Bench) {
     });
     bench.add("netdb draw 50 candidates among 6,000", 0, || {
         let mut full = Full::new();
-        move || full.netdb.draw_candidates(full.now, UNIX, 50).len()
+        move || full.netdb.draw_candidates(full.now, UNIX, 50, &[]).len()
     });
     bench.add("netdb all candidates among 6,000", 0, || {
         let full = Full::new();

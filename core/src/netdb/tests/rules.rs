@@ -248,13 +248,13 @@ fn reports_change_who_is_a_candidate() {
     assert!(candidates.iter().all(|c| c.hash != gone));
     let best = candidates.iter().max_by_key(|c| c.standing.weight).unwrap();
     assert_eq!(best.hash, good);
-    let drawn = db.draw_candidates(at(0), UNIX, 5);
+    let drawn = db.draw_candidates(at(0), UNIX, 5, &[]);
     assert_eq!(drawn.len(), 5);
     let mut hashes: Vec<Hash> = drawn.iter().map(|c| c.hash).collect();
     hashes.sort();
     hashes.dedup();
     assert_eq!(hashes.len(), 5);
-    assert!(db.draw_candidates(at(0), UNIX, 100).len() <= 9);
+    assert!(db.draw_candidates(at(0), UNIX, 100, &[]).len() <= 9);
 }
 
 #[test]

@@ -146,7 +146,8 @@ impl App {
         self.destination.trim(|hash| streams.has_stream_with(hash));
         for (hash, timeouts) in core::mem::take(&mut self.stalled) {
             log::debug!("{}: nothing reaches {hash:?}, {timeouts} timeouts", self.name);
-            self.destination.handle_stall(now, unix, hash, timeouts);
+            let sought = self.streams.wants_to_reach(&hash);
+            self.destination.handle_stall(now, unix, hash, timeouts, sought);
             self.streams.handle_rerouted(now, &hash);
             any = true;
         }

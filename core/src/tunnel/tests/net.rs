@@ -322,8 +322,12 @@ impl Net {
                 published_v4: true,
                 published_v6: false,
                 connected: false,
-                weight: self.tunnels(router).favoured(self.now, pool, hash, 10),
+                weight: 10,
                 share: 0,
+            })
+            .map(|mut candidate| {
+                self.tunnels(router).favour(self.now, pool, false, &mut candidate);
+                candidate
             })
             .collect();
         let request = PathRequest {
