@@ -116,6 +116,7 @@ impl Transit {
         audit.see("transit: tunnels", self.tunnels.len(), most);
         audit.see("transit: ends of tunnels", self.expiry.len(), most);
         audit.see("transit: counted hops", self.requests.len(), MAX_COUNTED_HOPS);
+        audit.see("transit: hops that hold tunnels", self.held.len(), most);
         audit.see("transit: jobs", self.jobs, MAX_JOBS);
         for tunnel in self.tunnels.values() {
             if let End::Endpoint(endpoint) = &tunnel.end {

@@ -7,7 +7,7 @@ use super::embedded::Embedded;
 use crate::client::http_proxy::HttpProxy;
 use crate::client::http_server::HttpServer;
 use crate::client::tunnel::Tunnel;
-use crate::client::{Connection, LocalFailure, MAX_CONNECTIONS, Slot};
+use crate::client::{Connection, Failure, LocalFailure, MAX_CONNECTIONS, Slot};
 use crate::config::ServerKind;
 use crate::conn::ConnId;
 use crate::router::input::{ConnError, ConnInput, Consumed, Listener};
@@ -17,6 +17,7 @@ use crate::time::Instant;
 use crate::wire::hash::Hash;
 use crate::wire::identity::Identity;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -167,11 +168,15 @@ impl Apps {
         let Some(app) = self.apps.get_mut(&index) else { return };
         let own = app.embedded().and_then(Embedded::limits);
         let limits = own.unwrap_or((share, share / REMOTE_PART));
-        if all >= limits.0 || of_near >= limits.1 {
-            app.refusals.add(now, &app.name);
-            app.streams.reset(now, id);
+        let full = all >= limits.0;
+        if of_near >= limits.1 || (full && !self.give_way(now, index, of_near)) {
+            if let Some(app) = self.apps.get_mut(&index) {
+                app.refusals.add(now, &app.name);
+                app.streams.reset(now, id);
+            }
             return;
         }
+        let Some(app) = self.apps.get_mut(&index) else { return };
         if self.stopping {
             app.streams.reset(now, id);
             return;
@@ -203,6 +208,32 @@ impl Apps {
         local.streams.insert(Slot::INCOMING, Side { id: Some(id), ..Side::default() });
         self.conns.insert(conn, local);
         self.service(now, conn);
+    }
+
+    /// Makes room for a remote that has `streams`: who has the most loses the latest one, unless that
+    /// would leave it with no more than the other then has. So a flood takes no place from those who
+    /// come with little, however many floods there are.
+    fn give_way(&mut self, now: Instant, index: usize, streams: usize) -> bool {
+        let incoming = || self.conns.iter().filter(|(_, l)| l.app == index);
+        let mut counts = BTreeMap::<Hash, usize>::new();
+        for remote in incoming().filter_map(|(_, l)| l.remote) {
+            *counts.entry(remote).or_default() += 1;
+        }
+        let heaviest = counts.into_iter().max_by_key(|(_, count)| *count);
+        let Some((remote, _)) = heaviest.filter(|(_, count)| *count > streams + 1) else {
+            return false;
+        };
+        let latest = incoming().filter(|(_, l)| l.remote == Some(remote)).last();
+        let Some((conn, local)) = latest else { return false };
+        let (conn, id) = (*conn, local.streams.get(&Slot::INCOMING).and_then(|side| side.id));
+        let Some(app) = self.apps.get_mut(&index) else { return false };
+        app.refusals.add(now, &app.name);
+        if let Some(id) = id {
+            app.by_stream.remove(&id);
+            app.streams.reset(now, id);
+        }
+        self.end_slot(now, conn, Slot::INCOMING, Some(Failure::Reset));
+        true
     }
 
     /// Streams from the network that an application has: all, and those of one remote.

@@ -177,7 +177,13 @@ impl Apps {
 
     /// A stream is over. What came before is given to the machine first, however slowly it takes
     /// that.
-    fn end_slot(&mut self, now: Instant, conn: ConnId, slot: Slot, why: Option<Failure>) {
+    pub(super) fn end_slot(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        slot: Slot,
+        why: Option<Failure>,
+    ) {
         if self.embedded.contains_key(&conn) {
             self.end_embedded(conn, why.map_or(Ok(()), Err));
             return;

@@ -129,6 +129,21 @@ fn a_flood_of_streams_is_not_felt_at_another_site_nor_by_local_programs() {
     }
     assert_eq!(apps.connections(ONE), share);
     assert!(apps.apps[&ONE].refusals.total > 0);
+    // Who comes with one or two has a place all the same, and takes it from who has most.
+    let of = |apps: &Apps, remote: u64| {
+        let hash = keys(remote).identity.hash();
+        apps.conns.values().filter(|l| l.app == ONE && l.remote == Some(hash)).count()
+    };
+    for remote in 300..310 {
+        knock(&mut apps, now, remote, ONE, 2);
+        assert_eq!((of(&apps, remote), apps.connections(ONE)), (2, share));
+    }
+    // When all have little, nobody gives way.
+    for remote in 310..500 {
+        knock(&mut apps, now, remote, ONE, 1);
+    }
+    assert_eq!(apps.connections(ONE), share);
+    assert!((300..310).all(|remote| of(&apps, remote) <= 2));
     knock(&mut apps, now, 200, TWO, 3);
     assert_eq!((apps.connections(TWO), apps.apps[&TWO].refusals.total), (3, 0));
     for n in 0..100 {
