@@ -41,7 +41,7 @@ impl Tunnels {
     /// it began go first, then those that are `lively`. Scouts look for others than the first. Who is
     /// in a third of our tunnels is favoured no more: whatever it does must not meet all of them.
     pub fn favour(&self, now: Instant, pool: PoolId, lively: bool, candidate: &mut Candidate) {
-        let Some(time) = self.scouted_for(now) else { return };
+        let Some(time) = self.signs_count_for(now) else { return };
         let last = self.carried.last(&candidate.hash);
         let carried = last.is_some_and(|at| now.saturating_since(at) <= time);
         candidate.weight = match (carried, pool) {
@@ -56,13 +56,13 @@ impl Tunnels {
     /// Routers that carried a test since the trouble began, if there is any.
     #[must_use]
     pub fn carriers(&self, now: Instant) -> Vec<Hash> {
-        self.scouted_for(now)
+        self.signs_count_for(now)
             .map(|time| self.carried.since(now, time).collect())
             .unwrap_or_default()
     }
 
     /// How far signs count: not from before the trouble.
-    fn scouted_for(&self, now: Instant) -> Option<Duration> {
+    fn signs_count_for(&self, now: Instant) -> Option<Duration> {
         self.trouble_since(now).map(|since| now.saturating_since(since).min(FRESH))
     }
 

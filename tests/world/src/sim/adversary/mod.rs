@@ -69,7 +69,10 @@ pub const KINDS: &[(&str, &str)] = &[
         "each of its routers runs a floodfill besides, next to the first site's key; half of them \
          are deaf, half keep nothing and name each other",
     ),
-    ("syn-flood", "opens streams to the first site and leaves them at once, `rate` a second"),
+    (
+        "syn-flood",
+        "opens streams to the first site and leaves them after two seconds, `rate` a second",
+    ),
     ("liar-clock", "has clocks that are wrong by up to `delay`, forward and back"),
     ("deaf-floodfill", "takes part in tunnels, but answers no lookup and confirms no store"),
 ];
