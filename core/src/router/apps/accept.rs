@@ -223,7 +223,7 @@ impl Apps {
         let Some((remote, _)) = heaviest.filter(|(_, count)| *count > streams + 1) else {
             return false;
         };
-        let latest = incoming().filter(|(_, l)| l.remote == Some(remote)).last();
+        let latest = incoming().rfind(|(_, l)| l.remote == Some(remote));
         let Some((conn, local)) = latest else { return false };
         let (conn, id) = (*conn, local.streams.get(&Slot::INCOMING).and_then(|side| side.id));
         let Some(app) = self.apps.get_mut(&index) else { return false };

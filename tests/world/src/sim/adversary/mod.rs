@@ -1,6 +1,6 @@
 //! Routers that do not keep to the rules. Each kind is a plug-in: an [`Adversary`] that is told which
 //! nodes are its own, and is then called again as often as it likes. What it does to messages is a
-//! [`Conduct`] of those routers; what it begins itself it does through the [`World`].
+//! [`Conduct`](ramson_core::router::conduct::Conduct) of those routers; what it begins itself it does through the [`World`].
 
 mod build_flood;
 mod flood;
