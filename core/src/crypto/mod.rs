@@ -13,8 +13,8 @@ pub mod elligator2;
 pub mod hash;
 pub mod kdf;
 pub mod noise;
-#[cfg(any(test, feature = "shadow"))]
-pub mod shadow;
+#[cfg(feature = "shadow")]
+pub(crate) mod shadow;
 pub mod sign;
 pub mod siphash;
 #[cfg(any(test, feature = "stub-crypto"))]

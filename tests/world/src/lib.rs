@@ -16,6 +16,7 @@
 
 pub mod content;
 mod network;
+pub mod shadow;
 pub mod sim;
 mod world;
 

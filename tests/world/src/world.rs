@@ -5,7 +5,7 @@ mod check;
 mod disk;
 mod ends;
 mod http;
-mod journal;
+pub(crate) mod journal;
 mod node;
 mod pipe;
 mod weather;

@@ -1,9 +1,8 @@
 //! What must be true all the time, in a small network in which much goes wrong. The collections, the paths
 //! and the timers are looked at in every world, see `World`.
 
-use ramson_core::crypto::shadow;
 use ramson_world::sim::{run, swarm};
-use ramson_world::{NodeId, Shape, SmallWorld};
+use ramson_world::{NodeId, Shape, SmallWorld, shadow};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
