@@ -27,20 +27,23 @@ fn every_seed_heals() {
 
 #[test]
 fn a_planted_bug_is_found_and_made_small() {
-    let mut found = None;
-    for seed in 1..=100 {
+    // It is about processes that stand still; what else there is makes it seen. Routers mend much by
+    // themselves, so that a seed may need more faults at the same time for it to stay: others do not.
+    let mut found = Vec::new();
+    let short = (1..=100).any(|seed| {
         let mut plan = swarm::plan(seed);
         plan.planted_bug = true;
-        if !works(&plan, seed) {
-            found = Some((seed, plan));
-            break;
+        if works(&plan, seed) {
+            return false;
         }
-    }
-    let (seed, plan) = found.expect("a hundred seeds find a bug that loses timers");
-    let least = swarm::minimise(plan, &mut |less| !works(less, seed));
-    // It is about processes that stand still; what else there is makes it seen. Routers that mend much
-    // by themselves need two more faults at the same time for it to stay.
-    let words = swarm::describe(&least);
-    assert!(words.contains("Freeze") && least.faults.len() <= 3, "seed {seed}: {words}");
-    assert!(least.adversaries.is_empty(), "seed {seed}: {words}");
+        let least = swarm::minimise(plan, &mut |less| !works(less, seed));
+        let words = swarm::describe(&least);
+        found.push(format!("seed {seed}: {words}"));
+        assert!(words.contains("Freeze") && least.adversaries.is_empty(), "{found:?}");
+        least.faults.len() <= 2
+    });
+    assert!(
+        short,
+        "of a hundred seeds none shows in two faults a bug that loses timers: {found:?}"
+    );
 }
