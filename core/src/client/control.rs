@@ -285,7 +285,7 @@ pub struct DirectionReport {
     pub built: u64,
     /// Builds that a hop refused.
     pub refused: u64,
-    /// Builds without an answer.
+    /// Builds without an answer, or whose first router could not be reached.
     pub timed_out: u64,
     /// Builds for which there were no hops.
     pub no_path: u64,

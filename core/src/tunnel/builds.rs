@@ -440,9 +440,8 @@ impl Tunnels {
         let stats = &mut pool.side_mut(build.direction).stats;
         match failure {
             Failure::Rejected => stats.rejected += 1,
-            Failure::TimedOut => stats.timed_out += 1,
+            Failure::TimedOut | Failure::Unreachable => stats.timed_out += 1,
             Failure::NoPath => stats.no_path += 1,
-            Failure::Unreachable => {}
         }
         match (failure, &build.sent) {
             (Failure::TimedOut, Some(sent)) => {

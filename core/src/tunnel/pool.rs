@@ -72,7 +72,7 @@ pub struct SideStats {
     pub built: u64,
     /// Builds that a hop refused.
     pub rejected: u64,
-    /// Builds without an answer.
+    /// Builds without an answer, or whose first router could not be reached.
     pub timed_out: u64,
     /// Times that there was no path to ask.
     pub no_path: u64,
@@ -93,7 +93,7 @@ pub struct PoolStats {
     pub built: u64,
     /// Builds that a hop refused.
     pub rejected: u64,
-    /// Builds without an answer.
+    /// Builds without an answer, or whose first router could not be reached.
     pub timed_out: u64,
     /// Times that there was no path to ask.
     pub no_path: u64,

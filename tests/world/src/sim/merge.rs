@@ -56,7 +56,9 @@ pub fn merge(runs: &[Value]) -> Result<Value, String> {
                    "p99_ms": spread(numbers("/pages/p99_ms")) },
         "slow_downloads":
             { "ok": sum("/slow_downloads/ok"), "failed": sum("/slow_downloads/failed") },
-        "builds": { "ok": sum("/builds/ok"), "failed": sum("/builds/failed") },
+        "builds": { "ok": sum("/builds/ok"), "failed": sum("/builds/failed"),
+                    "refused": sum("/builds/refused"), "timed_out": sum("/builds/timed_out"),
+                    "no_path": sum("/builds/no_path") },
         "expect": merged,
         "cpu_s": spread(numbers("/machine/cpu_s")),
     }))

@@ -90,7 +90,13 @@ impl Outcome {
                 "ok": slow.iter().filter(|f| f.ok).count(),
                 "failed": slow.iter().filter(|f| !f.ok).count(),
             },
-            "builds": { "ok": totals.built, "failed": totals.not_built },
+            "builds": {
+                "ok": totals.built,
+                "failed": totals.not_built(),
+                "refused": totals.refused,
+                "timed_out": totals.timed_out,
+                "no_path": totals.no_path,
+            },
             "packets": { "first": totals.packets - totals.again, "again": totals.again },
             "lookups": { "ok": totals.found, "failed": totals.not_found },
             "routers_struck": met.struck,
@@ -203,7 +209,7 @@ fn check(expect: &Expect, scenario: &Scenario, series: &Series, met: &Met) -> Ch
         }
         Expect::Builds { from, to, percent } => {
             let sum = series.totals(from.0, to.map_or(end, |to| to.0));
-            let (good, bad) = (sum.built as usize, sum.not_built as usize);
+            let (good, bad) = (sum.built as usize, sum.not_built() as usize);
             let what = format!("{percent} % of the tunnels built {}", between(from, to));
             counted(what, good, good + bad, *percent, "")
         }

@@ -28,7 +28,12 @@ pub(super) struct Fetch {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     pub(super) built: u64,
-    pub(super) not_built: u64,
+    /// Builds that some hop refused.
+    pub(super) refused: u64,
+    /// Builds that nobody answered.
+    pub(super) timed_out: u64,
+    /// Builds for which there were no hops, or no way to ask them: nobody was.
+    pub(super) no_path: u64,
     pub(super) failed_tunnels: u64,
     pub(super) found: u64,
     pub(super) not_found: u64,
@@ -75,10 +80,17 @@ pub(super) struct Series {
 }
 
 impl Totals {
+    /// Builds that came to nothing.
+    pub(super) const fn not_built(&self) -> u64 {
+        self.refused + self.timed_out + self.no_path
+    }
+
     const fn since(self, before: Self) -> Self {
         Self {
             built: self.built.saturating_sub(before.built),
-            not_built: self.not_built.saturating_sub(before.not_built),
+            refused: self.refused.saturating_sub(before.refused),
+            timed_out: self.timed_out.saturating_sub(before.timed_out),
+            no_path: self.no_path.saturating_sub(before.no_path),
             failed_tunnels: self.failed_tunnels.saturating_sub(before.failed_tunnels),
             found: self.found.saturating_sub(before.found),
             not_found: self.not_found.saturating_sub(before.not_found),
@@ -94,7 +106,9 @@ impl Totals {
 
     const fn add(&mut self, more: Self) {
         self.built += more.built;
-        self.not_built += more.not_built;
+        self.refused += more.refused;
+        self.timed_out += more.timed_out;
+        self.no_path += more.no_path;
         self.failed_tunnels += more.failed_tunnels;
         self.found += more.found;
         self.not_found += more.not_found;
@@ -136,7 +150,9 @@ impl Series {
             };
             for direction in report.pools.iter().flat_map(|p| [&p.inbound, &p.outbound]) {
                 totals.built += direction.built;
-                totals.not_built += direction.refused + direction.timed_out + direction.no_path;
+                totals.refused += direction.refused;
+                totals.timed_out += direction.timed_out;
+                totals.no_path += direction.no_path;
                 totals.failed_tunnels += direction.failed;
             }
             let started = world.incarnation(*id);
@@ -193,7 +209,7 @@ impl Series {
             "sessions": of(&|s| json!(s.sessions)),
             "known_routers": of(&|s| json!(round(s.known))),
             "transit_tunnels": of(&|s| json!(round(s.transit))),
-            "build_success": of(&|s| ratio(s.totals.built, s.totals.not_built)),
+            "build_success": of(&|s| ratio(s.totals.built, s.totals.not_built())),
             "tunnels_failed": of(&|s| json!(s.totals.failed_tunnels)),
             "lookup_success": of(&|s| ratio(s.totals.found, s.totals.not_found)),
             "packets_again": of(&|s| ratio(s.totals.again, s.totals.packets - s.totals.again)),

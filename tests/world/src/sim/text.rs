@@ -42,10 +42,18 @@ pub fn table(run: &Value) -> String {
             number("/slow_downloads/failed")
         ),
     );
-    for (name, path) in [("tunnel builds", "/builds"), ("lookups", "/lookups")] {
-        let (ok, failed) = (number(&format!("{path}/ok")), number(&format!("{path}/failed")));
-        line(name, format!("{ok} ok, {failed} failed"));
-    }
+    line(
+        "tunnel builds",
+        format!(
+            "{} ok, {} refused, {} timed out, {} without a path",
+            number("/builds/ok"),
+            number("/builds/refused"),
+            number("/builds/timed_out"),
+            number("/builds/no_path")
+        ),
+    );
+    let (ok, failed) = (number("/lookups/ok"), number("/lookups/failed"));
+    line("lookups", format!("{ok} ok, {failed} failed"));
     line("connections", number("/connections"));
     line("digest", format!("{} ({} events)", word("/digest"), number("/events")));
     if run.get("machine").is_some() {
