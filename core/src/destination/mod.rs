@@ -279,10 +279,10 @@ impl Destination {
         }
         if sought {
             self.actions.push_back(DestinationAction::Doubted);
-        }
-        if sought && (self.lost.len() < MAX_LOST || self.lost.contains_key(&to)) {
-            self.lost.insert(to, (now, timeouts));
-            self.seek_at = earliest(self.seek_at, Some(now + REFRESH_AGAIN));
+            if self.lost.len() < MAX_LOST || self.lost.contains_key(&to) {
+                self.lost.insert(to, (now, timeouts));
+                self.seek_at = earliest(self.seek_at, Some(now + REFRESH_AGAIN));
+            }
         }
         let timeouts = if sought { timeouts } else { 0 };
         if remote.wants_refresh(now, unix, timeouts) {

@@ -172,7 +172,7 @@ impl Routers {
     }
 
     pub(crate) fn get(&self, hash: &Hash) -> Option<&Record> {
-        self.verified.get(hash).or_else(|| self.unverified.get(hash))
+        self.find(hash).map(|(record, _)| record)
     }
 
     /// The same, with whether it is verified.

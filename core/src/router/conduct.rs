@@ -52,31 +52,14 @@ impl Router {
         sent
     }
 
-    /// What the conduct makes of a message that was wrapped.
-    pub(super) fn unwrapped(&mut self, now: Instant, message: Message) -> Option<Message> {
-        match &mut self.conduct {
-            Some(conduct) => conduct.unwrap(now, message),
-            None => Some(message),
-        }
-    }
-
-    /// What the conduct makes of a message that leaves.
-    pub(super) fn leaving(&mut self, now: Instant, to: &Hash, message: Message) -> Option<Message> {
-        match &mut self.conduct {
-            Some(conduct) => conduct.send(now, to, message),
-            None => Some(message),
-        }
-    }
-
-    /// What the conduct makes of a message.
+    /// What the conduct makes of a message, if there is one, by the method of it that `of` calls.
     pub(super) fn conducted(
         &mut self,
-        now: Instant,
-        from: &Hash,
         message: Message,
+        of: impl FnOnce(&mut dyn Conduct, Message) -> Option<Message>,
     ) -> Option<Message> {
         match &mut self.conduct {
-            Some(conduct) => conduct.receive(now, from, message),
+            Some(conduct) => of(conduct.as_mut(), message),
             None => Some(message),
         }
     }

@@ -71,7 +71,7 @@ impl Router {
                 );
             }
             PeerEvent::Message { from, message } => {
-                if let Some(message) = self.conducted(now, &from, message) {
+                if let Some(message) = self.conducted(message, |c, m| c.receive(now, &from, m)) {
                     self.handle_message(now, unix, Via::Peer(from), message);
                 }
             }
@@ -114,7 +114,9 @@ impl Router {
             // Goodbye was said; nobody is dialled again.
             return false;
         }
-        let Some(message) = self.leaving(now, &to, message) else { return true };
+        let Some(message) = self.conducted(message, |c, m| c.send(now, &to, m)) else {
+            return true;
+        };
         let Err(message) = self.peers.send(now, &to, message, priority) else { return true };
         let info = self.netdb.router(&to).cloned();
         if let Some(info) = info {
@@ -248,7 +250,7 @@ impl Router {
                 Delivery::Local => {
                     // An answer holds no garlic of its own.
                     if message.kind != MessageType::GARLIC
-                        && let Some(message) = self.unwrapped(now, message)
+                        && let Some(message) = self.conducted(message, |c, m| c.unwrap(now, m))
                     {
                         self.handle_message(now, unix, via, message);
                     }

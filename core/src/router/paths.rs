@@ -136,7 +136,7 @@ impl Router {
     fn candidates(&mut self, now: Instant, unix: UnixTime, pool: PoolId) -> Vec<Candidate> {
         let (counts, all_tunnels) = self.tunnels.hop_counts();
         let (peers, tunnels) = (&self.peers, &self.tunnels);
-        let trouble = tunnels.trouble_since(now).map(|at| now.saturating_since(at).min(LIVELY));
+        let trouble = tunnels.in_trouble_for(now).map(|time| time.min(LIVELY));
         let lively = |hash: &Hash| {
             trouble.is_some_and(|time| {
                 peers.heard_within(now, hash, time) || tunnels.alive_within(now, hash, time)

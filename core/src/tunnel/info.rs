@@ -207,16 +207,16 @@ impl Tunnels {
         (counts, all)
     }
 
-    /// Since when our tunnels break in numbers. Then signs of life count that came after it.
+    /// For how long our tunnels have been breaking in numbers. Then signs of life count, not from before.
     #[must_use]
-    pub fn trouble_since(&self, now: Instant) -> Option<Instant> {
-        self.trouble.since(now)
+    pub fn in_trouble_for(&self, now: Instant) -> Option<Duration> {
+        self.trouble.since(now).map(|since| now.saturating_since(since))
     }
 
     /// Whether a router did its part in a build or a test within this time.
     #[must_use]
     pub fn alive_within(&self, now: Instant, peer: &Hash, time: Duration) -> bool {
-        self.alive.last(peer).is_some_and(|at| now.saturating_since(at) <= time)
+        self.alive.is_within(now, peer, time)
     }
 
     /// Bytes of messages that wait for fragments.

@@ -293,10 +293,10 @@ impl Tunnels {
 
     /// Our own tunnels that take messages as far as we know.
     fn own_tunnels(&self, now: Instant) -> usize {
-        let inbound = self.inbound.values().filter(|t| !t.hidden).map(|t| (t.pool, &t.life));
-        let outbound = self.outbound.values().map(|t| (t.pool, &t.life));
-        let own = inbound.chain(outbound).filter(|(pool, _)| *pool != PoolId::SCOUTS);
-        own.filter(|(_, life)| life.is_usable(now)).count()
+        let pools = self.pools.keys().filter(|id| **id != PoolId::SCOUTS);
+        let sides = [Direction::Inbound, Direction::Outbound];
+        let usable = |life: &Life| life.is_usable(now);
+        pools.map(|id| sides.map(|d| self.count(*id, d, usable)).iter().sum::<usize>()).sum()
     }
 
     /// Nothing seems to get through from or to the owner of a pool: its tunnels are tested now, but

@@ -41,9 +41,8 @@ impl Tunnels {
     /// it began go first, then those that are `lively`. Scouts look for others than the first. Who is
     /// in a third of our tunnels is favoured no more: whatever it does must not meet all of them.
     pub fn favour(&self, now: Instant, pool: PoolId, lively: bool, candidate: &mut Candidate) {
-        let Some(time) = self.signs_count_for(now) else { return };
-        let last = self.carried.last(&candidate.hash);
-        let carried = last.is_some_and(|at| now.saturating_since(at) <= time);
+        let Some(time) = self.in_trouble_for(now) else { return };
+        let carried = self.carried.is_within(now, &candidate.hash, time.min(FRESH));
         candidate.weight = match (carried, pool) {
             (true, PoolId::SCOUTS) => (candidate.weight / CARRIED_FACTOR).max(1),
             _ if candidate.share > MAX_SHARE => return,
@@ -56,20 +55,14 @@ impl Tunnels {
     /// Routers that carried a test since the trouble began, if there is any.
     #[must_use]
     pub fn carriers(&self, now: Instant) -> Vec<Hash> {
-        self.signs_count_for(now)
-            .map(|time| self.carried.since(now, time).collect())
-            .unwrap_or_default()
-    }
-
-    /// How far signs count: not from before the trouble.
-    fn signs_count_for(&self, now: Instant) -> Option<Duration> {
-        self.trouble_since(now).map(|since| now.saturating_since(since).min(FRESH))
+        let time = self.in_trouble_for(now);
+        time.map(|t| self.carried.within(now, t.min(FRESH)).collect()).unwrap_or_default()
     }
 
     /// Sends scouts out while there is trouble, and calls them back.
     pub(crate) fn tend_scouts(&mut self, clock: Clock) {
         let (out, wanted) =
-            (self.pools.contains_key(&PoolId::SCOUTS), self.trouble_since(clock.now).is_some());
+            (self.pools.contains_key(&PoolId::SCOUTS), self.in_trouble_for(clock.now).is_some());
         if wanted && !out && self.pools.contains_key(&PoolId::EXPLORATORY) {
             log::debug!("our tunnels break in numbers: single hops are tried");
             self.add_pool(clock.now, clock.unix, PoolId::SCOUTS, SHAPE);
@@ -85,13 +78,12 @@ impl Tunnels {
 
     /// A scout's test came back: its hops are good ones, and the next one is tried. Profiles hear
     /// nothing of scouts: hops can tell them from tunnels that are used.
-    pub(crate) fn scout_passed(&mut self, clock: Clock, test: &Test) {
-        let tried = self.outbound.remove(&test.outbound).map(|t| t.hops).unwrap_or_default();
-        let reference = self.inbound.get(&test.inbound).map(|t| t.hops.clone());
-        for peer in tried.into_iter().chain(reference.into_iter().flatten()) {
+    pub(crate) fn scout_passed(&mut self, clock: Clock, test: &Test, hops: Vec<Hash>) {
+        for peer in hops {
             self.alive.see(clock.now, peer);
             self.carried.see(clock.now, peer);
         }
+        self.outbound.remove(&test.outbound);
         if let Some(pool) = self.pools.get_mut(&PoolId::SCOUTS) {
             pool.outbound.retain(|id| *id != test.outbound);
             pool.side_mut(Direction::Outbound).pause(clock.now + PAUSE);

@@ -33,10 +33,15 @@ impl Signs {
         self.0.get(peer).copied()
     }
 
-    /// Those that gave one within this time.
-    pub(crate) fn since(&self, now: Instant, time: Duration) -> impl Iterator<Item = Hash> {
-        let fresh = move |at: &Instant| now.saturating_since(*at) <= time;
-        self.0.iter().filter(move |(_, at)| fresh(at)).map(|(peer, _)| *peer)
+    /// Whether this one gave one within this time.
+    pub(crate) fn is_within(&self, now: Instant, peer: &Hash, time: Duration) -> bool {
+        self.last(peer).is_some_and(|at| now.saturating_since(at) <= time)
+    }
+
+    /// Those that did.
+    pub(crate) fn within(&self, now: Instant, time: Duration) -> impl Iterator<Item = Hash> {
+        let all = self.0.iter();
+        all.filter(move |(_, at)| now.saturating_since(**at) <= time).map(|(peer, _)| *peer)
     }
 
     /// What a router did since says otherwise.
@@ -58,7 +63,7 @@ mod tests {
         signs.see(new, name(MAX));
         assert_eq!(signs.0.len(), MAX);
         signs.see(new, name(MAX + 1));
-        assert_eq!((signs.0.len(), signs.since(new, KEPT / 2).count()), (2, 2));
+        assert_eq!((signs.0.len(), signs.within(new, KEPT / 2).count()), (2, 2));
         (0..3 * MAX).for_each(|n| signs.see(new, name(n)));
         assert_eq!(signs.0.len(), MAX);
         assert_eq!(signs.last(&name(3 * MAX - 1)), Some(new));

@@ -22,7 +22,7 @@ const NO_PARTNER: Duration = Duration::from_secs(1);
 
 /// A test under way.
 pub(crate) struct Test {
-    pool: PoolId,
+    pub(crate) pool: PoolId,
     pub(crate) outbound: OutboundId,
     pub(crate) inbound: u32,
     id: u32,
@@ -33,10 +33,6 @@ pub(crate) struct Test {
 
 #[cfg(test)]
 impl Test {
-    pub(crate) const fn outbound_pool(&self) -> PoolId {
-        self.pool
-    }
-
     pub(crate) const fn key_for_tests(&self) -> &Once {
         &self.key
     }
@@ -184,7 +180,7 @@ impl Tunnels {
             hops.extend(t.hops.iter().copied());
         }
         if test.pool == PoolId::SCOUTS {
-            self.scout_passed(clock, test);
+            self.scout_passed(clock, test, hops);
             return;
         }
         hops.sort_unstable();

@@ -166,6 +166,10 @@ impl Apps {
         let near = remote.hash();
         let (all, of_near) = self.count_incoming(index, &near);
         let Some(app) = self.apps.get_mut(&index) else { return };
+        if self.stopping {
+            app.streams.reset(now, id);
+            return;
+        }
         let own = app.embedded().and_then(Embedded::limits);
         let limits = own.unwrap_or((share, share / REMOTE_PART));
         let full = all >= limits.0;
@@ -177,10 +181,6 @@ impl Apps {
             return;
         }
         let Some(app) = self.apps.get_mut(&index) else { return };
-        if self.stopping {
-            app.streams.reset(now, id);
-            return;
-        }
         let (target, kind) = match &app.kind {
             Kind::Server { target, kind } => (*target, *kind),
             Kind::Embedded(_) => {

@@ -60,9 +60,7 @@ impl<T> Queue<T> {
         self.bytes = self.bytes.saturating_sub(bytes);
         Some(item)
     }
-}
 
-impl<T> Queue<T> {
     /// What is held, and what may be.
     fn audit(&self, audit: &mut Audit<'_>) {
         audit.see("embedded: datagrams", self.items.len(), MAX_WAITING);

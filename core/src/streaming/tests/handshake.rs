@@ -115,14 +115,7 @@ fn data_before_the_answer_is_kept_and_the_answer_asked_for() {
     let got = peer.recv_one();
     assert_eq!((got.kind, got.through, got.nacks), (PacketKind::Ack, 1, [0].into()));
     assert_eq!(peer.streams.readable(id), 0);
-    let answer = Outgoing {
-        flags: Flags::SYNCHRONIZE,
-        from: Some(&peer.identity),
-        sign: Some(&peer.key),
-        ..peer.packet(0, 0, b"hello ")
-    };
-    let answer = encode(&answer);
-    peer.send_bytes(&answer);
+    peer.answer(b"hello ");
     assert_eq!(peer.events(), [StreamEvent::Connected(id), StreamEvent::Readable(id)]);
     let mut out = Vec::new();
     peer.streams.read(peer.now, id, 100, &mut out);
@@ -139,14 +132,7 @@ fn what_came_before_the_answer_from_another_stream_is_not_mixed_with_it() {
     peer.name = 78;
     peer.send(&peer.packet(1, 0, b"other"));
     peer.name = 77;
-    let answer = Outgoing {
-        flags: Flags::SYNCHRONIZE,
-        from: Some(&peer.identity),
-        sign: Some(&peer.key),
-        ..peer.packet(0, 0, b"hello ")
-    };
-    let answer = encode(&answer);
-    peer.send_bytes(&answer);
+    peer.answer(b"hello ");
     peer.name = 78;
     peer.send(&peer.packet(2, 0, b"other"));
     peer.name = 77;

@@ -83,6 +83,17 @@ impl Peer {
         }
     }
 
+    /// Answers a SYN.
+    pub(super) fn answer(&mut self, payload: &[u8]) {
+        let answer = encode(&Outgoing {
+            flags: Flags::SYNCHRONIZE,
+            from: Some(&self.identity),
+            sign: Some(&self.key),
+            ..self.packet(0, 0, payload)
+        });
+        self.send_bytes(&answer);
+    }
+
     pub(super) fn send(&mut self, packet: &Outgoing<'_>) {
         let bytes = encode(packet);
         self.send_bytes(&bytes);

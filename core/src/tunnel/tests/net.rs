@@ -300,6 +300,23 @@ impl Net {
         }
     }
 
+    /// A router as one that might become a hop.
+    pub(super) fn candidate(&self, n: usize) -> Candidate {
+        let hash = self.order[n];
+        Candidate {
+            hash,
+            key: self.nodes[&hash].key,
+            groups: vec![(self.groups)(n)],
+            v4: true,
+            v6: false,
+            published_v4: true,
+            published_v6: false,
+            connected: false,
+            weight: 10,
+            share: 0,
+        }
+    }
+
     fn choose(
         &mut self,
         router: Hash,
@@ -308,24 +325,9 @@ impl Net {
         length: usize,
         avoid: &[Hash],
     ) -> Vec<Hop> {
-        let groups = self.groups;
-        let candidates: Vec<Candidate> = self
-            .order
-            .iter()
-            .enumerate()
-            .map(|(n, hash)| Candidate {
-                hash: *hash,
-                key: self.nodes[hash].key,
-                groups: vec![groups(n)],
-                v4: true,
-                v6: false,
-                published_v4: true,
-                published_v6: false,
-                connected: false,
-                weight: 10,
-                share: 0,
-            })
-            .map(|mut candidate| {
+        let candidates: Vec<Candidate> = (0..self.order.len())
+            .map(|n| {
+                let mut candidate = self.candidate(n);
                 self.tunnels(router).favour(self.now, pool, false, &mut candidate);
                 candidate
             })

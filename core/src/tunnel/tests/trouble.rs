@@ -2,7 +2,6 @@
 
 use super::net::{Net, data, shape};
 use super::{CLIENT, EXPLORATORY};
-use crate::crypto::x25519::PublicKey;
 use crate::time::UnixTime;
 use crate::tunnel::own::Outbound;
 use crate::tunnel::select::Candidate;
@@ -10,7 +9,6 @@ use crate::tunnel::{Clock, Direction, Health, PoolId, Tunnels};
 use crate::wire::hash::Hash;
 use crate::wire::tunnel::Delivery;
 use alloc::collections::BTreeSet;
-use alloc::vec;
 use core::time::Duration;
 
 /// Of a network of forty-eight, thirty-three drop all that passes.
@@ -79,7 +77,7 @@ fn where_seven_in_ten_drop_everything_scouts_find_those_who_carry() {
         let tunnels = net.tunnels(a);
         assert!(
             !tunnels.pools.contains_key(&PoolId::SCOUTS)
-                && tunnels.trouble_since(net.now).is_none()
+                && tunnels.in_trouble_for(net.now).is_none()
         );
         assert!(tunnels.tunnels(net.now).iter().all(|t| t.pool != PoolId::SCOUTS));
     }
@@ -109,7 +107,7 @@ fn what_carried_before_the_trouble_keeps_no_scout_at_home() {
     net.add_pool(a, EXPLORATORY, shape(3, 4));
     net.add_pool(a, CLIENT, shape(3, 4));
     net.run_secs(120);
-    assert!(net.tunnels(a).carried.since(net.now, Duration::from_secs(60)).count() >= 24);
+    assert!(net.tunnels(a).carried.within(net.now, Duration::from_secs(60)).count() >= 24);
     for n in 20..60 {
         let victim = net.hash(n);
         net.dead.insert(victim);
@@ -132,23 +130,11 @@ fn nobody_is_favoured_into_more_than_a_third_and_who_fails_is_favoured_no_more()
     let (mut net, a, _) = mostly_useless(640);
     net.run_secs(180);
     let now = net.now;
+    let hash = net.tunnels(a).carriers(now)[0];
+    let ordinary = net.candidate(net.index(hash));
     let tunnels = net.tunnels_mut(a);
-    let carriers = tunnels.carriers(now);
-    let hash = carriers[0];
-    let key = PublicKey([1; 32]);
     let weight = |tunnels: &Tunnels, pool, lively, share| {
-        let mut candidate = Candidate {
-            hash,
-            key,
-            groups: vec![],
-            v4: true,
-            v6: false,
-            published_v4: true,
-            published_v6: false,
-            connected: false,
-            weight: 10,
-            share,
-        };
+        let mut candidate = Candidate { share, ..ordinary.clone() };
         tunnels.favour(now, pool, lively, &mut candidate);
         candidate.weight
     };
@@ -181,7 +167,7 @@ fn a_pool_in_doubt_is_tested_at_once() {
         net.tunnels_mut(a).doubt(now, unix, CLIENT);
         net.tunnels_mut(a).doubt(now, unix, CLIENT);
         // A test under way is not repeated.
-        let tests = net.tunnels(a).tests.values().filter(|t| t.outbound_pool() == CLIENT).count();
+        let tests = net.tunnels(a).tests.values().filter(|t| t.pool == CLIENT).count();
         assert!(tests <= 4, "seed {seed}: {tests} tests");
         net.drain(a);
         net.run_secs(6);

@@ -6,7 +6,7 @@ use crate::world::{NodeId, World};
 use ramson_core::keys::RouterKeys;
 use ramson_core::rng::Rng;
 use ramson_core::time::UnixTime;
-use ramson_core::wire::i2np::{DatabaseStore, Message, MessageType, StoreEntry};
+use ramson_core::wire::i2np::Message;
 use ramson_core::wire::router_info::RouterInfo;
 use std::time::Duration;
 
@@ -36,12 +36,8 @@ impl SybilFlood {
         }
         let options = model.options();
         let info = RouterInfo::build(&keys.identity, unix, &addresses, options, &keys.signing);
-        let store = DatabaseStore { reply: None, entry: StoreEntry::RouterInfo(info) };
-        let mut body = Vec::new();
-        store.encode(&mut body);
         let id = self.rng.below(u64::from(u32::MAX)) as u32;
-        let expires = unix + Duration::from_secs(10);
-        Message { kind: MessageType::DATABASE_STORE, id, expires, body }
+        super::store(info, id, unix)
     }
 }
 

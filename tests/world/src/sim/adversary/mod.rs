@@ -15,6 +15,9 @@ mod syn_flood;
 use super::scenario;
 use crate::world::{NodeId, World};
 use ramson_core::rng::{Rng, Seed};
+use ramson_core::time::UnixTime;
+use ramson_core::wire::i2np::{DatabaseStore, Message, MessageType, StoreEntry};
+use ramson_core::wire::router_info::RouterInfo;
 use std::time::Duration;
 
 /// One kind of attacker, with all the routers it has.
@@ -108,6 +111,14 @@ pub fn by_name(plan: &scenario::Adversary, seed: &Seed) -> Result<Box<dyn Advers
             return Err(format!("no adversary {other:?}; there are {}", known.join(", ")));
         }
     })
+}
+
+/// The message that stores a RouterInfo.
+fn store(info: RouterInfo, id: u32, unix: UnixTime) -> Message {
+    let mut body = Vec::new();
+    DatabaseStore { reply: None, entry: StoreEntry::RouterInfo(info) }.encode(&mut body);
+    let expires = unix + Duration::from_secs(10);
+    Message { kind: MessageType::DATABASE_STORE, id, expires, body }
 }
 
 fn rate(plan: &scenario::Adversary) -> Result<u32, String> {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What goes through tunnels.
-fn is_passing(message: &Message) -> bool {
+pub(super) fn is_passing(message: &Message) -> bool {
     matches!(message.kind, MessageType::TUNNEL_DATA | MessageType::TUNNEL_GATEWAY)
 }
 

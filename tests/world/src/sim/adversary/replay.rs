@@ -3,6 +3,7 @@
 //! A cell that the next hop forwarded twice would look the same twice on two links, and tell who
 //! watches both that they belong to one tunnel. All honest routers watch for that here.
 
+use super::passing::is_passing;
 use super::{Adversary, Repelled};
 use crate::world::{NodeId, World, one_of};
 use ramson_core::crypto::hash::sha256;
@@ -43,8 +44,7 @@ struct Shared {
 impl Shared {
     /// An honest router got this.
     fn watch(&mut self, from: &Hash, message: &Message) {
-        let passes = matches!(message.kind, MessageType::TUNNEL_DATA | MessageType::TUNNEL_GATEWAY);
-        if passes && !self.own.contains(from) {
+        if is_passing(message) && !self.own.contains(from) {
             let mut whole = from.as_bytes().to_vec();
             whole.extend_from_slice(&message.body);
             self.repeated += u64::from(!self.seen.insert(sha256(&whole)));

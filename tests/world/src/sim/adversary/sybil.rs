@@ -50,11 +50,7 @@ impl Ring {
 /// The message that tells of a router.
 fn introduction(world: &World, rng: &mut Rng, id: NodeId) -> Option<Message> {
     let info = world.router(id)?.router_info().clone();
-    let store = DatabaseStore { reply: None, entry: StoreEntry::RouterInfo(info) };
-    let mut body = Vec::new();
-    store.encode(&mut body);
-    let expires = world.unix(id) + Duration::from_secs(10);
-    Some(Message { kind: MessageType::DATABASE_STORE, id: rng.u32(), expires, body })
+    Some(super::store(info, rng.u32(), world.unix(id)))
 }
 
 impl Adversary for Ring {
