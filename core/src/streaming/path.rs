@@ -1,4 +1,4 @@
-//! What the streams to one remote destination share: round trip, window and pace.
+//! What the streams to one remote destination share: round trip, order, window and pace.
 
 use super::StreamId;
 use super::congestion::Congestion;
@@ -19,6 +19,42 @@ const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// A path is said to stall at most this often.
 const STALL_INTERVAL: Duration = Duration::from_millis(1000);
 
+/// The most that reordering may delay finding a loss.
+const MAX_REORDERING: Duration = Duration::from_secs(1);
+/// Acknowledged packets after which half of a path's reordering is forgotten.
+const REORDERING_MEMORY: u32 = 1024;
+
+/// How far packets of a path overtake each other. Tunnels and links do that, whatever stream it is, so
+/// that a new stream need not find out at the price of packets sent twice.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reordering {
+    patience: Duration,
+    /// Packets acknowledged since it was last seen, or since the half of it was forgotten.
+    acked: u32,
+}
+
+impl Reordering {
+    /// A packet that was taken for lost was `late` by so much.
+    pub(crate) fn seen(&mut self, late: Duration) {
+        self.patience = self.patience.max(late * 3 / 2).min(MAX_REORDERING);
+        self.acked = 0;
+    }
+
+    /// Packets were acknowledged.
+    pub(crate) fn acked(&mut self, packets: u32) {
+        self.acked += packets;
+        if self.acked >= REORDERING_MEMORY {
+            self.acked = 0;
+            self.patience /= 2;
+        }
+    }
+
+    /// How much longer to wait before a packet counts as lost; zero on a path that keeps the order.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.patience
+    }
+}
+
 /// Whether a packet may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
@@ -36,6 +72,8 @@ pub(crate) struct Path {
     pub(crate) remote: Hash,
     /// Its distance.
     pub(crate) rtt: Rtt,
+    /// How well it keeps the order.
+    pub(crate) reordering: Reordering,
     /// The window.
     pub(crate) congestion: Congestion,
     /// Streams that wait for the window or the pacer.
@@ -64,6 +102,7 @@ impl Path {
         Self {
             remote,
             rtt: Rtt::default(),
+            reordering: Reordering::default(),
             congestion: Congestion::default(),
             waiting: VecDeque::new(),
             timer: None,
@@ -109,6 +148,7 @@ impl Path {
     /// The owner has chosen other tunnels: start over, carefully.
     pub(crate) fn rerouted(&mut self) {
         self.rtt.forget();
+        self.reordering = Reordering::default();
         self.congestion.rerouted();
         self.silences = 0;
     }
@@ -149,6 +189,23 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reordering_is_remembered_for_a_while() {
+        let ms = Duration::from_millis;
+        let mut order = Reordering::default();
+        order.seen(ms(100));
+        order.seen(ms(10));
+        assert_eq!(order.patience(), ms(150));
+        order.acked(REORDERING_MEMORY - 1);
+        order.seen(ms(40));
+        order.acked(REORDERING_MEMORY - 1);
+        assert_eq!(order.patience(), ms(150));
+        order.acked(1);
+        assert_eq!(order.patience(), ms(75));
+        order.seen(ms(60_000));
+        assert_eq!(order.patience(), MAX_REORDERING);
+    }
 
     #[test]
     fn what_is_not_gated_delays_the_rest_by_a_round_trip_at_most() {

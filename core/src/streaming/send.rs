@@ -26,10 +26,6 @@ const SYN_LAST: Duration = Duration::from_secs(8);
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
 /// The shortest wait between probes of a peer that asked us to stop.
 const MIN_PERSIST: Duration = Duration::from_millis(500);
-/// The most that reordering may delay finding a loss.
-const MAX_REORDERING: Duration = Duration::from_secs(1);
-/// Acknowledged packets after which half of a path's reordering is forgotten.
-const REORDERING_MEMORY: u32 = 1024;
 /// Bytes that a CLOSE takes more than plain data: it is signed.
 const CLOSE_OVERHEAD: usize = 64;
 /// From the oldest packet that is not acknowledged to the newest. Twice the window, so that one
@@ -129,8 +125,6 @@ pub(crate) struct Sender {
     newest_acked: Option<u64>,
     flying: u32,
     adrift: u32,
-    reordering: Duration,
-    acked_since: u32,
     /// The SYN may go.
     syn_due: bool,
     /// The SYN goes once more, for it was followed before it was acknowledged.
@@ -168,8 +162,6 @@ impl Sender {
             newest_acked: None,
             flying: 0,
             adrift: 0,
-            reordering: Duration::ZERO,
-            acked_since: 0,
             syn_due: !established,
             syn_again: false,
             established,
@@ -490,8 +482,7 @@ impl Sender {
             if spurious {
                 // This is for the transmission before: it was late, not lost.
                 let late = now.saturating_since(sent.before).saturating_sub(srtt);
-                self.reordering = self.reordering.max(late * 3 / 2).min(MAX_REORDERING);
-                self.acked_since = 0;
+                path.reordering.seen(late);
                 continue;
             }
             if sent.sends == 1 {
@@ -504,11 +495,7 @@ impl Sender {
         if let Some(sample) = sample {
             path.rtt.sample(now, sample);
         }
-        self.acked_since += acked;
-        if self.acked_since >= REORDERING_MEMORY {
-            self.acked_since = 0;
-            self.reordering /= 2;
-        }
+        path.reordering.acked(acked);
         // What is found lost before the window is told of the rest belongs to the same round.
         self.find_lost(now, path);
         path.congestion.acked(now, &mut path.rtt, acked, landed, mark, sample);
@@ -544,7 +531,8 @@ impl Sender {
         let rtt = path.rtt.pessimistic().unwrap_or_default();
         // On a path that keeps its order this only catches what the threshold cannot: the end of
         // a flight.
-        let patience = rtt * 9 / 8 + self.reordering;
+        let reordering = path.reordering.patience();
+        let patience = rtt * 9 / 8 + reordering;
         let mut lost = 0;
         while let Some((transmission, sequence)) = self.order.front().copied() {
             let index = sequence.checked_sub(self.base).map(|index| index as usize);
@@ -558,7 +546,7 @@ impl Sender {
             if transmission > newest {
                 break;
             }
-            let overtaken = self.reordering == Duration::ZERO && transmission + THRESHOLD <= newest;
+            let overtaken = reordering == Duration::ZERO && transmission + THRESHOLD <= newest;
             let late = sent.sent + patience;
             if !overtaken && now < late {
                 self.loss_at = Some(late);
@@ -663,7 +651,7 @@ impl Sender {
             let first = known.map_or(SYN_FIRST, |t| t.clamp(SYN_FIRST_KNOWN, SYN_FIRST));
             return (first * doubled).min(SYN_LAST);
         }
-        let timeout = path.rtt.timeout() + self.reordering;
+        let timeout = path.rtt.timeout() + path.reordering.patience();
         let timeout = if self.choked { timeout.max(MIN_PERSIST) } else { timeout };
         (timeout * doubled).min(MAX_BACKOFF.max(timeout))
     }

@@ -87,6 +87,26 @@ fn reordering_is_not_taken_for_loss() {
     }
 }
 
+/// The same for pages, of which each is a stream: the first ones find out for all.
+#[test]
+fn reordering_is_found_out_once() {
+    for trip in [10, 100] {
+        let link = Link { late: 250, lateness: ms(500), ..line(ms(trip)) };
+        let mut net = Net::new(2, link);
+        let mut again = 0;
+        for page in 0..40 {
+            let (id, other) = net.open();
+            net.transfer(0, id, other, MEGABYTE / 10);
+            if page == 9 {
+                again = net.hosts[0].streams.stats().again_out;
+            }
+        }
+        let again = (net.hosts[0].streams.stats().again_out - again) * 1812 / 30_000;
+        println!("{trip} ms: {again} % sent again");
+        assert!(again <= 10, "{trip} ms: {again} % sent again");
+    }
+}
+
 #[test]
 fn two_hundred_megabytes_arrive_without_one_packet_sent_twice() {
     let run = measure(3, 200 * MEGABYTE, line(ms(20)));
