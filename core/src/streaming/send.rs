@@ -668,3 +668,6 @@ impl Sender {
         (timeout * doubled).min(MAX_BACKOFF.max(timeout))
     }
 }
+
+#[cfg(test)]
+mod tests;
