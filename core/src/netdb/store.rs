@@ -416,7 +416,7 @@ impl Routers {
         &mut self,
         now: Instant,
         hash: Hash,
-        record: Record,
+        mut record: Record,
         profiles: &Profiles,
         rng: &mut Rng,
     ) {
@@ -425,7 +425,10 @@ impl Routers {
         {
             self.remove(&victim);
         }
-        self.forgotten.remove(&hash);
+        if self.forgotten.remove(&hash) {
+            // There is a copy still, of whatever version: it has to go if this entry does.
+            record.saved.get_or_insert_default();
+        }
         self.verified.insert(hash, record);
         self.note_unsaved(hash);
     }
@@ -488,5 +491,7 @@ impl Bucket {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

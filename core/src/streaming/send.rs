@@ -656,3 +656,6 @@ impl Sender {
         (timeout * doubled).min(MAX_BACKOFF.max(timeout))
     }
 }
+
+#[cfg(test)]
+mod tests;

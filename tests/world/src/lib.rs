@@ -21,4 +21,4 @@ pub mod sim;
 mod world;
 
 pub use network::{Shape, SmallWorld, small_world};
-pub use world::{Answer, BrowserId, EPOCH, MakeConduct, NodeId, Weather, World};
+pub use world::{Answer, BrowserId, EPOCH, MakeConduct, NodeId, Raw, RawId, Weather, World};

@@ -8,10 +8,12 @@ mod http;
 pub(crate) mod journal;
 mod node;
 mod pipe;
+mod raw;
 mod weather;
 
 pub(crate) use chance::one_of;
 pub use http::Answer;
+pub use raw::{Raw, RawId};
 pub use weather::Weather;
 
 use chance::Chance;
@@ -80,6 +82,7 @@ pub struct World {
     browsers: Vec<Browser>,
     /// Browsers that have an answer, or an end, since somebody asked.
     news: VecDeque<BrowserId>,
+    raws: Vec<Raw>,
     chance: Chance,
     trace: Sha256,
     events: u64,
@@ -157,6 +160,7 @@ impl World {
             neighbours: 1,
             browsers: Vec::new(),
             news: VecDeque::new(),
+            raws: Vec::new(),
             chance: Chance::new(&Seed::from_number(seed)),
             trace: Sha256::new(),
             events: 0,

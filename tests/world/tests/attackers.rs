@@ -22,6 +22,11 @@ fn a_cell_that_is_sent_again_goes_no_further() {
 }
 
 #[test]
+fn who_knocks_learns_nothing_and_is_in_nobodys_way() {
+    assert_met("prober", &small("prober", 25, |_| {}));
+}
+
+#[test]
 fn clocks_of_others_move_nobodys() {
     assert_met("two-liars", &small("two-liars", 20, |_| {}));
 }
@@ -44,6 +49,7 @@ fn attackers_that_lack_something_are_refused() {
     for (text, want) in [
         (adversary("kind = 'build-flood'"), "it needs a rate"),
         (adversary("kind = 'syn-flood'"), "it needs a rate"),
+        (adversary("kind = 'prober'"), "it needs a rate"),
         (adversary("kind = 'liar-clock'"), "it needs a delay"),
     ] {
         let scenario = Scenario::parse(&text).expect("names of plug-ins are looked up later");

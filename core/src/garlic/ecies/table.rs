@@ -165,6 +165,33 @@ mod tests {
     }
 
     #[test]
+    fn seen_numbers_are_those_of_a_plain_list() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(&Seed::from_number(seed));
+            let capacity = 1 + rng.index(40);
+            let mut seen = Seen::new(capacity, &mut rng.fork("table"));
+            let mut model: VecDeque<(u64, u64)> = VecDeque::new();
+            let mut now = 0;
+            for _ in 0..500 {
+                let number = rng.below(60);
+                let known = model.iter().any(|(_, n)| *n == number);
+                assert_eq!(seen.contains(number), known, "seed {seed}");
+                if !known {
+                    seen.insert(Instant::from_micros(now + 100), number);
+                    model.push_back((now + 100, number));
+                    model.drain(..model.len().saturating_sub(capacity));
+                }
+                now += rng.below(10);
+                if rng.below(4) == 0 {
+                    seen.expire(Instant::from_micros(now));
+                    model.retain(|(expires, _)| *expires > now);
+                }
+                assert_eq!((seen.set.len(), seen.order.len()), (model.len(), model.len()));
+            }
+        }
+    }
+
+    #[test]
     fn a_tag_is_removed_only_by_its_own_session() {
         let mut table = TagTable::new(&mut Rng::new(&Seed::from_number(1)));
         let expected = Expected { session: SessionId(1), place: Place::Reply, index: 0 };

@@ -314,6 +314,7 @@ impl ReceiveSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Rng, Seed};
     use alloc::collections::BTreeSet;
     use data_encoding::HEXLOWER as HEX;
 
@@ -461,6 +462,50 @@ mod tests {
             assert_eq!(receiver.handle(message, Look::Far).is_some(), expected, "{index}");
         }
         assert!(receiver.set.skipped.is_empty());
+    }
+
+    /// Lost, late, twice, forged: what opens is what two numbers and a set of those that came say.
+    #[test]
+    fn the_window_takes_what_a_plain_model_says() {
+        for seed in 0..100 {
+            let mut rng = Rng::new(&Seed::from_number(seed));
+            let id = rng.below(2) as u16;
+            let least = if id == 0 { 32 } else { 160 };
+            let (mut send, receive) = pair(id);
+            let mut receiver = Receiver::new(receive, Look::Far);
+            let mut messages: Vec<Vec<u8>> = Vec::new();
+            let (mut came, mut highest, mut end) = (BTreeSet::new(), None, least);
+            for _ in 0..600 {
+                for _ in 0..rng.below(12) {
+                    messages.push(seal(&mut send, &(messages.len() as u32).to_be_bytes()));
+                }
+                // Mostly one of the latest, now and then any.
+                let back = if rng.below(8) == 0 { messages.len() } else { 500 };
+                let Some(latest) = messages.len().checked_sub(1) else { continue };
+                let index = latest - rng.index(back.min(messages.len()));
+                let mut message = messages[index].clone();
+                let look = if rng.below(3) == 0 { Look::Near } else { Look::Far };
+                let forged = rng.below(10) == 0;
+                if forged {
+                    let at = 8 + rng.index(message.len() - 8);
+                    message[at] ^= 1;
+                }
+                let behind = highest.is_some_and(|highest: usize| index + 800 < highest);
+                let takes = !forged && !behind && (index as u32) < end && !came.contains(&index);
+                let text = receiver.handle(message, look);
+                let expected = takes.then(|| (index as u32).to_be_bytes().to_vec());
+                assert_eq!(text, expected, "seed {seed}, message {index}");
+                if takes {
+                    came.insert(index);
+                    highest = highest.max(Some(index));
+                    let received = highest.map_or(0, |highest| highest as u32 + 1);
+                    let most = if look == Look::Far { 800 } else { 160 };
+                    end = end.max(received + (least + received / 2).min(most));
+                }
+            }
+            receiver.check();
+            assert!(came.len() > 100, "seed {seed}: {}", came.len());
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Whole sessions against each other, in virtual time, over a network that misbehaves.
 
+mod outage;
+
 use super::*;
 use crate::garlic::tests::clove;
 use crate::garlic::{OpenError, SealError};
@@ -140,6 +142,8 @@ struct Net {
     nodes: [Node; 2],
     rng: Rng,
     link: Link,
+    /// Nothing gets through to these nodes.
+    cut: [bool; 2],
     /// By time and a running number: for which node, what.
     wire: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     count: u64,
@@ -154,6 +158,7 @@ impl Net {
             nodes: [Node::new(seed), Node::new(seed + 1_000_000)],
             rng: Rng::new(&Seed::from_number(seed + 2_000_000)),
             link,
+            cut: [false; 2],
             wire: BTreeMap::new(),
             count: 0,
             tape: [vec![], vec![]],
@@ -170,7 +175,7 @@ impl Net {
 
     fn put(&mut self, to: usize, body: Vec<u8>) {
         self.tape[to].push(body.clone());
-        if self.rng.below(100) < self.link.loss {
+        if self.cut[to] || self.rng.below(100) < self.link.loss {
             return;
         }
         let copies = 1 + u64::from(self.rng.below(100) < self.link.duplicate);

@@ -90,6 +90,101 @@ fn acks_of_what_was_not_sent_change_nothing() {
     assert_eq!(left, 100_000 - 2 * 1812);
 }
 
+/// One packet of somebody who knows both names of a stream, but is neither of its ends: what it says, who
+/// signed it, whose session it came over.
+struct Forgery<'a> {
+    rng: &'a mut Rng,
+    stranger: &'a Identity,
+    key: &'a SigningKey,
+}
+
+impl Forgery<'_> {
+    fn make(&mut self, send_stream: u32, receive_stream: u32) -> (Option<Hash>, Vec<u8>) {
+        let rng = &mut *self.rng;
+        let nacks: Vec<u32> = (0..rng.index(256))
+            .map(|_| if rng.below(2) == 0 { rng.below(300) as u32 } else { rng.u32() })
+            .collect();
+        let over_another = rng.below(3) == 0;
+        let mut packet = Outgoing {
+            send_stream,
+            receive_stream,
+            sequence: rng.below(200) as u32,
+            // Nobody sent so many.
+            ack_through: 100_000 + rng.below(4_000_000_000) as u32,
+            nacks: Nacks::Missing(&nacks),
+            ..Outgoing::default()
+        };
+        match rng.below(4) {
+            // An ack, and nothing else.
+            0 => packet.sequence = 0,
+            // What a session of another destination brings is nothing to this stream.
+            1 if over_another => {
+                packet.ack_through = rng.below(200) as u32;
+                packet.payload = [b"not what was written", &[]];
+            }
+            n => {
+                packet.flags = if n == 2 { Flags::CLOSE } else { Flags::RESET };
+                packet.sign = (rng.below(3) > 0).then_some(self.key);
+                packet.from = packet.sign.and((rng.below(2) == 0).then_some(self.stranger));
+            }
+        }
+        let mut bytes = encode(&packet);
+        if packet.sign.is_some() && rng.below(4) == 0 {
+            let at = bytes.len() - 1 - rng.index(64);
+            bytes[at] ^= 1 << rng.below(8);
+        }
+        (over_another.then(|| self.stranger.hash()), bytes)
+    }
+}
+
+/// Between any two packets of a stream some that are not: all that was written arrives all the same, in both
+/// directions, and the stream ends when its ends say so.
+#[test]
+fn forgeries_into_a_live_stream_change_no_byte_of_it() {
+    for seed in 0..12 {
+        let link = Link { loss: seed % 3 * 20, ..line() };
+        let mut net = Net::new(4000 + seed, link);
+        let (id, other) = net.open();
+        let mut rng = Rng::new(&Seed::from_number(seed));
+        let (stranger, key) = destination(&mut rng);
+        for (host, id) in [(0, id), (1, other)] {
+            net.hosts[host].send(id, pattern(200_000), false);
+        }
+        let mut forgery = Forgery { rng: &mut rng, stranger: &stranger, key: &key };
+        let whole = |net: &Net| {
+            [(0, id), (1, other)].iter().all(|(host, id)| {
+                net.hosts[*host].received.get(id).is_some_and(|got| got.len() >= 200_000)
+            })
+        };
+        let (mut forged, mut steps) = (0, 0);
+        while !whole(&net) {
+            steps += 1;
+            assert!(
+                net.step(net.now + ms(60_000)) && steps < 20_000,
+                "seed {seed}: it stands still"
+            );
+            net.drain();
+            for (host, to, from) in [(0, id, other), (1, other, id)] {
+                let (session, bytes) = forgery.make(to.as_u32(), from.as_u32());
+                net.hosts[host].streams.handle_packet(net.now, UNIX, 5, 80, session, &bytes);
+                forged += 1;
+            }
+        }
+        assert!(forged > 200, "seed {seed}: {forged}");
+        for (host, id) in [(0, id), (1, other)] {
+            assert!(net.hosts[host].received[&id] == pattern(200_000), "seed {seed}: other bytes");
+            assert_eq!(net.hosts[host].closed(id), None, "seed {seed}");
+            let remote_closed = net.hosts[host].saw(&StreamEvent::RemoteClosed(id));
+            assert!(!remote_closed, "seed {seed}: a forged CLOSE");
+            net.hosts[host].streams.close(net.now, id);
+        }
+        net.run(Duration::from_secs(20));
+        for (host, id) in [(0, id), (1, other)] {
+            assert_eq!(net.hosts[host].closed(id), Some(Ok(())), "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn a_flood_from_one_destination_leaves_room_for_others() {
     let mut peer = Peer::new();

@@ -79,6 +79,8 @@ impl ReplayCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Rng, Seed};
+    use alloc::collections::BTreeMap;
 
     fn key(n: u64) -> [u8; 32] {
         crate::crypto::hash::sha256(&n.to_be_bytes())
@@ -113,5 +115,39 @@ mod tests {
         assert!(cache.check(&key(1)).is_none());
         assert!(cache.check(&key(CAPACITY as u64)).is_none());
         assert_eq!(cache.seen.len(), cache.order.len());
+    }
+
+    #[test]
+    fn at_any_pace_it_knows_what_came_within_its_lifetime() {
+        for seed in 0..100 {
+            let mut rng = Rng::new(&Seed::from_number(seed));
+            let mut cache = ReplayCache::new();
+            // When each was let in last.
+            let mut model: BTreeMap<u64, Instant> = BTreeMap::new();
+            let (mut now, pace) = (Instant::ZERO, 1 + rng.below(5_000));
+            for _ in 0..500 {
+                let n = rng.below(200);
+                let known = cache.check(&key(n)).is_none();
+                match model.get(&n) {
+                    None => assert!(!known, "seed {seed}: it never came"),
+                    Some(at) if now.saturating_since(*at) <= LIFETIME => {
+                        assert!(known, "seed {seed}: it came before");
+                    }
+                    Some(_) => {}
+                }
+                if !known {
+                    insert(&mut cache, now, n);
+                    model.insert(n, now);
+                }
+                now = now + Duration::from_millis(rng.below(pace));
+                assert_eq!(cache.seen.len(), cache.order.len());
+            }
+            // Two go for one that comes: nothing that is over stays for long.
+            for n in 1000..1200 {
+                insert(&mut cache, now, n);
+            }
+            let young = |at: &Instant| now.saturating_since(*at) <= LIFETIME;
+            assert_eq!(cache.len(), 200 + model.values().filter(|at| young(at)).count());
+        }
     }
 }

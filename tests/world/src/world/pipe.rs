@@ -2,7 +2,7 @@
 
 use super::http::Site;
 use super::weather::{Congestion, Stall, Stalled};
-use super::{BrowserId, Happening, NodeId, World};
+use super::{BrowserId, Happening, NodeId, RawId, World};
 use ramson_core::router::input::{ConnError, ConnId, ConnInput, Listener, Remote};
 use ramson_core::time::Instant;
 use std::collections::VecDeque;
@@ -30,6 +30,7 @@ pub(super) enum Owner {
     Machine(ConnId),
     Browser(BrowserId),
     Site(Site),
+    Raw(RawId),
     /// Nobody any more: what still comes is dropped.
     Gone,
 }
@@ -43,7 +44,7 @@ pub(super) struct End {
     inbox: VecDeque<u8>,
     paused: bool,
     fin: Fin,
-    /// To be sent, by a browser or a site.
+    /// To be sent, by whoever is no machine.
     outbox: VecDeque<u8>,
     unread_by_far: usize,
     last_arrival: Instant,
@@ -105,6 +106,10 @@ impl End {
         self.last_arrival > now
     }
 
+    pub(super) const fn is_connected(&self) -> bool {
+        self.connected
+    }
+
     pub(super) const fn is_machines(&self) -> bool {
         matches!(self.owner, Owner::Machine(_))
     }
@@ -112,7 +117,7 @@ impl End {
     const fn conn(&self) -> Option<ConnId> {
         match &self.owner {
             Owner::Machine(conn) => Some(*conn),
-            Owner::Browser(_) | Owner::Site(_) | Owner::Gone => None,
+            Owner::Browser(_) | Owner::Site(_) | Owner::Raw(_) | Owner::Gone => None,
         }
     }
 }
@@ -220,6 +225,7 @@ impl World {
                 self.browsers[browser.0].end(true);
                 self.news.push_back(browser);
             }
+            Owner::Raw(raw) => self.raws[raw.0].ended = Some((self.now, true)),
             Owner::Site(_) | Owner::Gone => {}
         }
     }
@@ -266,6 +272,7 @@ impl World {
                     }
                 }
             }
+            Owner::Raw(raw) => self.raws[raw.0].received += n,
             Owner::Gone => {}
         }
         self.consumed(to, n);
@@ -280,6 +287,10 @@ impl World {
             Owner::Browser(browser) => {
                 self.browsers[browser.0].end(false);
                 self.news.push_back(*browser);
+                self.finish(id);
+            }
+            Owner::Raw(raw) => {
+                self.raws[raw.0].ended = Some((self.now, false));
                 self.finish(id);
             }
             Owner::Site(_) => self.finish(id),
@@ -524,7 +535,7 @@ impl World {
         self.ends.home(&id).is_some_and(|node| self.nodes[node.0].dark)
     }
 
-    fn new_end(&mut self, owner: Owner, node: NodeId, latency: Duration) -> EndId {
+    pub(super) fn new_end(&mut self, owner: Owner, node: NodeId, latency: Duration) -> EndId {
         self.ends.add(End::new(owner, node, latency))
     }
 

@@ -8,6 +8,7 @@ mod floodfill;
 mod liar_clock;
 mod pace;
 mod passing;
+mod prober;
 mod replay;
 mod sybil;
 mod syn_flood;
@@ -76,6 +77,11 @@ pub const KINDS: &[(&str, &str)] = &[
         "syn-flood",
         "opens streams to the first site and leaves them after two seconds, `rate` a second",
     ),
+    (
+        "prober",
+        "opens `rate` connections a second to the others, with garbage, replays, messages for others \
+         and handshakes that stall; knows whether it learned anything",
+    ),
     ("liar-clock", "has clocks that are wrong by up to `delay`, forward and back"),
     ("deaf-floodfill", "takes part in tunnels, but answers no lookup and confirms no store"),
 ];
@@ -101,6 +107,7 @@ pub fn by_name(plan: &scenario::Adversary, seed: &Seed) -> Result<Box<dyn Advers
         "replay" => Box::new(replay::Replay::new(rng, chance)),
         "sybil-ring" => Box::new(sybil::Ring::new(rng)),
         "syn-flood" => Box::new(syn_flood::SynFlood::new(rate(plan)?)),
+        "prober" => Box::new(prober::Prober::new(rng, rate(plan)?)),
         "liar-clock" if plan.delay.0.is_zero() => {
             return Err("adversary liar-clock: it needs a delay".to_owned());
         }
