@@ -262,4 +262,4 @@ impl Header {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::wire::ssu2) mod tests;
