@@ -271,4 +271,4 @@ fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> Result<(), BadSi
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::wire::ssu2) mod tests;
