@@ -5,7 +5,7 @@ use super::lookups::{Added, Pending};
 use crate::netdb::profile::Outcome;
 use crate::netdb::{Context, Origin};
 use crate::time::{Instant, UnixTime};
-use crate::transport::ntcp2::Priority;
+use crate::transport::queue::Priority;
 use crate::transport::peers::{NotDialled, PeerEvent};
 use crate::tunnel::PoolId;
 use crate::wire::garlic::{Clove, Delivery};

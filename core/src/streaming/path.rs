@@ -1,8 +1,8 @@
 //! What the streams to one remote destination share: round trip, order, window and pace.
 
 use super::StreamId;
-use super::congestion::Congestion;
-use super::rtt::Rtt;
+use crate::flow::congestion::Congestion;
+use crate::flow::rtt::Rtt;
 use crate::time::Instant;
 use crate::wire::hash::Hash;
 use alloc::collections::VecDeque;

@@ -6,7 +6,7 @@
 //! timeout only probes; what is lost follows from the answer, and nothing else is sent again.
 
 use super::buffer::ByteRing;
-use super::congestion::MAX_WINDOW;
+use crate::flow::congestion::MAX_WINDOW;
 use super::path::Path;
 use super::recv::MAX_AHEAD;
 use crate::audit::Audit;

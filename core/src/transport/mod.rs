@@ -3,3 +3,4 @@
 mod bandwidth;
 pub mod ntcp2;
 pub mod peers;
+pub mod queue;

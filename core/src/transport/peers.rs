@@ -1,7 +1,8 @@
 //! Who we are connected to: one session a peer, dialling, limits, and what each session says.
 
 use super::bandwidth::{Bucket, Turns};
-use super::ntcp2::{self, Peer, Priority, ReplayCache, Session, SessionError, SessionEvent};
+use super::ntcp2::{self, Peer, ReplayCache, Session, SessionError, SessionEvent};
+use super::queue::Priority;
 use crate::audit::Audit;
 use crate::conn::{ConnId, Opener};
 use crate::rng::Rng;

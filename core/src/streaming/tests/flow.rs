@@ -1,6 +1,6 @@
 //! Windows, acks, choking and recovery, packet by packet.
 
-use super::super::congestion::{INITIAL_WINDOW, MAX_WINDOW};
+use crate::flow::congestion::{INITIAL_WINDOW, MAX_WINDOW};
 use super::super::*;
 use super::net::*;
 use super::peer::*;

@@ -1,6 +1,6 @@
 //! How fast, over which line.
 
-use super::super::congestion::MAX_WINDOW;
+use crate::flow::congestion::MAX_WINDOW;
 use super::super::*;
 use super::net::*;
 use std::format;

@@ -8,12 +8,10 @@
 mod frame;
 pub mod handshake;
 mod link;
-pub mod queue;
 pub mod replay;
 pub mod session;
 
 pub use handshake::HandshakeError;
-pub use queue::{Full, Priority};
 pub use replay::{CAPACITY as REPLAY_CAPACITY, ReplayCache};
 pub use session::{Peer, Session, SessionError, SessionEvent, Stats};
 

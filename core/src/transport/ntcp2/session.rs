@@ -9,7 +9,7 @@ pub use event::{Peer, SessionError, SessionEvent, Stats};
 use super::frame::OVERHEAD;
 use super::handshake::{Established, initiator, responder};
 use super::link::{FrameError, Link, Waiting};
-use super::queue::{Full, Priority};
+use super::super::queue::{Full, Priority};
 use super::replay::ReplayCache;
 use super::{Local, Remote};
 use crate::audit::Audit;
