@@ -4,3 +4,4 @@ mod bandwidth;
 pub mod ntcp2;
 pub mod peers;
 pub mod queue;
+pub mod ssu2;

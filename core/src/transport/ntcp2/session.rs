@@ -6,10 +6,10 @@ mod negotiation;
 
 pub use event::{Peer, SessionError, SessionEvent, Stats};
 
+use super::super::queue::{Full, Priority};
 use super::frame::OVERHEAD;
 use super::handshake::{Established, initiator, responder};
 use super::link::{FrameError, Link, Waiting};
-use super::super::queue::{Full, Priority};
 use super::replay::ReplayCache;
 use super::{Local, Remote};
 use crate::audit::Audit;
