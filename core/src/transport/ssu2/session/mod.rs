@@ -216,6 +216,25 @@ impl Session {
         }
     }
 
+    /// What waited for the end of the handshake. Its age counts from now on.
+    pub(super) fn adopt(&mut self, now: Instant, mut queue: SendQueue) {
+        queue.set_ready(now);
+        self.queue = queue;
+    }
+
+    /// The blocks that followed the RouterInfo in SessionConfirmed.
+    pub(super) fn handle_confirmed(&mut self, now: Instant, unix: UnixTime, blocks: &[u8]) {
+        let from = self.route.remote();
+        if let Err(error) = self.handle_blocks(now, unix, from, blocks) {
+            self.end(now, error);
+        }
+    }
+
+    /// Ends a session that its owner never heard of.
+    pub(super) fn refuse(&mut self, now: Instant, reason: Reason) {
+        self.say_goodbye(now, reason, 1);
+    }
+
     /// The id in the headers of packets to us.
     #[must_use]
     pub const fn id(&self) -> ConnectionId {
