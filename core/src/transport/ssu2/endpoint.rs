@@ -13,7 +13,6 @@ use crate::time::{Instant, UnixTime};
 use crate::transport::Peer;
 use crate::transport::bandwidth::Bucket;
 use crate::transport::queue::{Full, Priority};
-use crate::wire::hash::Hash;
 use crate::wire::i2np::Message;
 use crate::wire::router_info::RouterInfo;
 use crate::wire::ssu2::{
@@ -123,7 +122,13 @@ impl Endpoint {
     /// `mtu`: the largest packets that we take, in bytes with IP and UDP headers. `check_source`: peers have to
     /// come from where they say that they are.
     #[must_use]
-    pub fn new(now: Instant, local: Arc<Local>, mtu: u16, check_source: bool, mut rng: Rng) -> Self {
+    pub fn new(
+        now: Instant,
+        local: Arc<Local>,
+        mtu: u16,
+        check_source: bool,
+        mut rng: Rng,
+    ) -> Self {
         Self {
             local,
             mtu,
@@ -262,8 +267,9 @@ impl Endpoint {
 
     /// Time passed: the deadline of [`Self::poll_timeout`], or later.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
-            self.timers.remove(&(at, id));
+        // What is due may stay so until it is polled for packets.
+        let later = self.timers.split_off(&(now + Duration::from_micros(1), ConnectionId(0)));
+        for (_, id) in core::mem::replace(&mut self.timers, later) {
             let Some(conn) = self.conns.get_mut(&id) else { continue };
             conn.timer = None;
             match &mut conn.stage {
@@ -386,6 +392,23 @@ impl Endpoint {
             self.stats.strays += 1;
             return;
         }
+        if let Stage::Greeting(state) = &conn.stage
+            && matches!(
+                protect::peek(packet, id, self.local.intro()),
+                Ok(Header::Long(LongHeader { kind: LongKind::SessionRequest, .. }))
+            )
+        {
+            let again = protect::unprotect(packet, id, self.local.intro());
+            if state.is_answer_to(packet) {
+                // Our answer was lost, or is on its way.
+                conn.resend.repeat(now);
+                return self.after(now, id);
+            }
+            // With another token, it begins anew.
+            let Ok(Header::Long(header)) = again else { return };
+            let asked = retry::Asked { header, len: packet.len(), from };
+            return self.handle_request(now, unix, &header, &asked, packet);
+        }
         let rng = &mut self.rng;
         let stage = core::mem::replace(&mut conn.stage, Stage::Over);
         let step = match stage {
@@ -399,20 +422,23 @@ impl Endpoint {
                 Outcome::Next(Answered::Retried(next)) => {
                     Ok(Step::Again(Stage::Requesting(Box::new(next))))
                 }
-                Outcome::Next(Answered::Established(done)) => Ok(Step::Dialled(done)),
+                Outcome::Next(Answered::Established(done)) => Ok(Step::Dialled(Box::new(done))),
                 Outcome::Failed(error) => Ok(Step::Failed(error)),
             },
-            Stage::Greeting(state) => greet(*state, now, unix, id, &self.local, packet),
+            Stage::Greeting(state) => match state.handle(now, unix, packet) {
+                Outcome::Ignored(state, error) => Err((Stage::Greeting(Box::new(state)), error)),
+                Outcome::Next(Confirmed::Incomplete(state)) => {
+                    Ok(Step::More(Stage::Greeting(Box::new(state))))
+                }
+                Outcome::Next(Confirmed::Established(done)) => Ok(Step::Greeted(Box::new(done))),
+                Outcome::Failed(error) => Ok(Step::Failed(error)),
+            },
             stage @ (Stage::Up(_) | Stage::Over) => Err((stage, HandshakeError::Unexpected)),
         };
         match step {
             Ok(Step::Again(stage)) => {
                 conn.stage = stage;
                 conn.resend.restart(now);
-            }
-            Ok(Step::Repeat(stage)) => {
-                conn.stage = stage;
-                conn.resend.repeat(now);
             }
             Ok(Step::More(stage)) => conn.stage = stage,
             Ok(Step::Failed(error)) => self.fail(id, EndpointEvent::Failed(error)),
@@ -471,14 +497,15 @@ impl Endpoint {
         packet: &mut [u8],
     ) {
         // No key exchange before it is shown that the peer receives at its address.
-        let token = match self.tokens.take(now, asked.from, header.token) {
+        let token = match self.tokens.check(now, asked.from, header.token) {
             Ok(token) => token,
             Err(error) => {
                 trace!("ssu2: {error}");
                 return self.answer(now, unix, asked, None);
             }
         };
-        let request = match Request::open(self.local.clone(), &token, header, packet, unix) {
+        let (local, tokens) = (self.local.clone(), &mut self.tokens);
+        let request = match Request::open(local, tokens, token, header, packet, unix) {
             Ok(request) => request,
             Err(error) => {
                 if let Some(reason) = error.reason() {
@@ -489,8 +516,9 @@ impl Endpoint {
         };
         match request.create(now, unix, None, &mut self.rng) {
             Ok(state) => {
-                self.make_room(asked.from.ip());
                 let id = state.ids().ours();
+                self.remove(id);
+                self.make_room(asked.from.ip());
                 let stage = Stage::Greeting(Box::new(state));
                 let resend = Resend::new(now, GREETING_TIMEOUT);
                 self.conns.insert(id, Conn::new(asked.from, None, stage, resend));
@@ -508,9 +536,7 @@ impl Endpoint {
         }
         let answer = match no {
             Some(reason) => retry::Answer::Refused(reason),
-            None => {
-                retry::Answer::Token(self.tokens.for_retry(now, asked.from, &mut self.rng))
-            }
+            None => retry::Answer::Token(self.tokens.for_retry(now, asked.from, &mut self.rng)),
         };
         let mut packet = Vec::new();
         match retry::retry(&self.local, asked, answer, unix, &mut self.rng, &mut packet) {
@@ -572,7 +598,9 @@ impl Endpoint {
         let wrong = self.check_source && !source_matches(&info, remote.ip());
         self.open(now, id, established, Role::Responder(confirmed_key));
         let (token, left) = self.tokens.for_later(now, remote, &mut self.rng);
-        let Some(Stage::Up(session)) = self.conns.get_mut(&id).map(|c| &mut c.stage) else { return };
+        let Some(Stage::Up(session)) = self.conns.get_mut(&id).map(|c| &mut c.stage) else {
+            return;
+        };
         if wrong {
             session.refuse(now, Reason::Banned);
             return;
@@ -689,41 +717,11 @@ impl Endpoint {
 enum Step {
     /// There is another packet to send.
     Again(Stage),
-    /// The same is to go again.
-    Repeat(Stage),
     /// More is to come.
     More(Stage),
     Failed(HandshakeError),
     Dialled(Box<initiator::Done>),
     Greeted(Box<responder::Done>),
-}
-
-/// A packet for somebody who wants to talk to us.
-fn greet(
-    state: responder::AwaitConfirmed,
-    now: Instant,
-    unix: UnixTime,
-    id: ConnectionId,
-    local: &Local,
-    packet: &mut [u8],
-) -> Result<Step, (Stage, HandshakeError)> {
-    let keep = |state| Stage::Greeting(Box::new(state));
-    let header = protect::peek(packet, id, local.intro());
-    if matches!(header, Ok(Header::Long(LongHeader { kind: LongKind::SessionRequest, .. }))) {
-        // Our answer was lost, or is on its way.
-        let plain = protect::unprotect(packet, id, local.intro());
-        return if plain.is_ok() && state.is_answer_to(packet) {
-            Ok(Step::Repeat(keep(state)))
-        } else {
-            Err((keep(state), HandshakeError::Unexpected))
-        };
-    }
-    match state.handle(now, unix, packet) {
-        Outcome::Ignored(state, error) => Err((keep(state), error)),
-        Outcome::Next(Confirmed::Incomplete(state)) => Ok(Step::More(keep(state))),
-        Outcome::Next(Confirmed::Established(done)) => Ok(Step::Greeted(done)),
-        Outcome::Failed(error) => Ok(Step::Failed(error)),
-    }
 }
 
 #[cfg(test)]

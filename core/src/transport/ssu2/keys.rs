@@ -7,17 +7,17 @@ use crate::crypto::noise::SymmetricState;
 /// The keys of one direction.
 pub struct DirectionKeys {
     /// Seals payloads.
-    pub(super) data: Key32,
+    pub data: Key32,
     /// Hides the second half of headers.
-    pub(super) header: Key32,
+    pub header: Key32,
 }
 
 /// The keys of a session, as one side has them.
 pub struct DataKeys {
     /// For what it sends.
-    pub(super) send: DirectionKeys,
+    pub send: DirectionKeys,
     /// For what it receives.
-    pub(super) receive: DirectionKeys,
+    pub receive: DirectionKeys,
 }
 
 impl DataKeys {
