@@ -281,12 +281,16 @@ fn cuts_before_the_signature_are_refused() {
         let mut keep = Vec::new();
         let block = random(&mut rng, &mut keep);
         let data = content(block);
-        let (signature, token) = match block {
-            Block::RelayRequest(b) => (b.signature.len(), 0),
-            Block::RelayIntro(b) => (b.request.signature.len(), 0),
-            Block::RelayResponse(b) => (b.signature.len(), b.token.map_or(0, |_| 8)),
-            Block::PeerTest(b) => (b.signature.len() + 1, 0),
-            _ => panic!(),
+        let (signature, token) = if let Block::RelayRequest(b) = block {
+            (b.signature.len(), 0)
+        } else if let Block::RelayIntro(b) = block {
+            (b.request.signature.len(), 0)
+        } else if let Block::RelayResponse(b) = block {
+            (b.signature.len(), b.token.map_or(0, |_| 8))
+        } else if let Block::PeerTest(b) = block {
+            (b.signature.len() + 1, 0)
+        } else {
+            panic!("{block:?}")
         };
         // What is left of a signature is one, of another length.
         let least = data.len() + 1 - signature;
