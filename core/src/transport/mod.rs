@@ -5,3 +5,4 @@ pub mod checks;
 pub mod ntcp2;
 pub mod peers;
 pub mod queue;
+pub mod ssu2;
