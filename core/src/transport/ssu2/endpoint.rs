@@ -37,8 +37,8 @@ pub const GREETING_TIMEOUT: Duration = Duration::from_secs(8);
 /// See [`GREETING_TIMEOUT`].
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Answers without a state that may go in a second, and at once.
-const ANSWERS: u64 = 2_000;
+/// Bytes of answers without a state that may go in a second: about two thousand.
+const ANSWERS: u64 = 256 * 1024;
 /// Answers that wait to be sent; what asks for more is dropped.
 const MAX_ANSWERS: usize = 64;
 /// Sessions that say goodbye at a time; the oldest goes.
@@ -392,20 +392,21 @@ impl Endpoint {
             self.stats.strays += 1;
             return;
         }
+        // A SessionConfirmed under the wrong key looks like any packet now and then, but not like one that has the
+        // ids, the network and the version.
         if let Stage::Greeting(state) = &conn.stage
-            && matches!(
-                protect::peek(packet, id, self.local.intro()),
-                Ok(Header::Long(LongHeader { kind: LongKind::SessionRequest, .. }))
-            )
+            && let Ok(Header::Long(header)) = protect::peek(packet, id, self.local.intro())
+            && header.kind == LongKind::SessionRequest
+            && header.is_ours(self.local.net_id())
+            && header.source == state.ids().theirs()
         {
-            let again = protect::unprotect(packet, id, self.local.intro());
+            let _plain = protect::unprotect(packet, id, self.local.intro());
             if state.is_answer_to(packet) {
                 // Our answer was lost, or is on its way.
                 conn.resend.repeat(now);
                 return self.after(now, id);
             }
             // With another token, it begins anew.
-            let Ok(Header::Long(header)) = again else { return };
             let asked = retry::Asked { header, len: packet.len(), from };
             return self.handle_request(now, unix, &header, &asked, packet);
         }
@@ -541,7 +542,7 @@ impl Endpoint {
         let mut packet = Vec::new();
         match retry::retry(&self.local, asked, answer, unix, &mut self.rng, &mut packet) {
             Ok(()) => {
-                self.may_answer.take(1);
+                self.may_answer.take(packet.len());
                 self.stats.retries += 1;
                 self.answers.push_back((asked.from, packet));
             }

@@ -193,7 +193,7 @@ impl Tokens {
     }
 
     /// What is held, and what may be.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the owner of all SSU2 sessions"))]
+
     pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
         for log in &self.used {
             audit.see("ssu2: tokens used", log.len, Self::LOG_CAPACITY);

@@ -6,8 +6,8 @@ use core::time::Duration;
 
 /// Messages that are remembered; the oldest is forgotten for a new one.
 pub(super) const CAPACITY: usize = 2048;
-/// How long. Others remember for 10 s.
-const LIFETIME: Duration = Duration::from_secs(15);
+/// How long: a peer that hears nothing sends again what it has for about half of this. Others remember for 10 s.
+const LIFETIME: Duration = Duration::from_secs(60);
 
 /// The ids of those messages.
 #[derive(Debug, Default)]

@@ -86,7 +86,7 @@ impl ReceivedTokens {
     }
 
     /// What is held, and what may be.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the owner of all SSU2 sessions"))]
+
     pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
         audit.see("ssu2: tokens received", self.tokens.len(), Self::CAPACITY);
         audit.see("ssu2: tokens received, by expiry", self.expiries.len(), self.tokens.len());
