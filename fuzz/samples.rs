@@ -3,6 +3,7 @@
 //! Inputs that fuzzing found are committed beside these, under names that start with `found-`.
 
 mod machines;
+mod ssu2;
 
 use crate::targets::test_destination;
 use ramson_core::crypto::x25519;
@@ -85,6 +86,7 @@ pub fn samples() -> Vec<Sample> {
     garlic(&mut s);
     transport(&mut s);
     machines::ntcp2_pairs(&mut s);
+    ssu2::all(&mut s);
     end_to_end(&mut s);
     streams(&mut s);
     archives(&mut s);

@@ -17,6 +17,7 @@ pub mod conn;
 pub mod crypto;
 pub mod datagram;
 pub mod destination;
+mod flow;
 pub mod garlic;
 pub mod keys;
 pub mod netdb;

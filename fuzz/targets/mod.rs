@@ -14,6 +14,7 @@ mod netdb_net;
 mod netdb_rules;
 mod ntcp2_order;
 mod ntcp2_peer;
+mod ssu2;
 mod stored;
 mod streams;
 mod transport;
@@ -37,6 +38,8 @@ pub use netdb::{
 };
 pub use netdb_net::netdb_ops;
 pub use ntcp2_peer::ntcp2_peer;
+pub(crate) use ssu2::header_keys as ssu2_header_keys;
+pub use ssu2::{ssu2_blocks, ssu2_packet, ssu2_signed};
 pub use stored::{destination_keys, router_keys};
 pub use streams::streaming_ops;
 pub use transport::{

@@ -9,7 +9,10 @@ use ramson_core::wire::hash::Hash;
 use ramson_core::wire::i2np::{DatabaseLookup, DatabaseSearchReply, DatabaseStore, MAX_EXCLUDED};
 use ramson_core::wire::lease_set::{LeaseSet, MAX_KEYS, MAX_LEASE_SET_LEN, MAX_LEASES};
 use ramson_core::wire::mapping::Mapping;
-use ramson_core::wire::router_info::{Caps, MAX_ADDRESSES, MAX_ROUTER_INFO_LEN, RouterInfo};
+use ramson_core::wire::router_info::{
+    Caps, MAX_ADDRESSES, MAX_ROUTER_INFO_LEN, RouterAddress, RouterInfo, Style,
+};
+use ramson_core::wire::ssu2::{MAX_MTU, MIN_MTU};
 
 /// A RouterInfo keeps its bytes and holds its limits; all its views can be looked at.
 pub fn router_info(data: &[u8]) {
@@ -31,6 +34,13 @@ pub fn router_info(data: &[u8]) {
         assert!(address.static_key.0[31] < 0x80);
     }
     assert_eq!(info.ntcp2().is_some(), info.ntcp2_addresses().next().is_some());
+    for address in info.ssu2_addresses() {
+        assert!((MIN_MTU..=MAX_MTU).contains(&address.mtu) && address.static_key.0[31] < 0x80);
+        let (cost, style) = (8, Style::Ssu2);
+        let written = RouterAddress { cost, style, options: address.options() };
+        assert_eq!(written.ssu2(), Some(address));
+    }
+    assert_eq!(info.ssu2().is_some(), info.ssu2_addresses().next().is_some());
     let caps = info.caps();
     assert_eq!(Caps::parse(&caps.to_string()), caps);
     let _ = (info.net_id(), info.version());

@@ -1,6 +1,6 @@
 //! In which order the queue of a session lets messages go.
 
-use ramson_core::transport::ntcp2::Priority;
+use ramson_core::transport::queue::Priority;
 use ramson_core::wire::i2np::{Message, MessageType};
 use std::collections::BTreeMap;
 

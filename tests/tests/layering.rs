@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["transport", "netdb", "tunnel", "garlic"],
     &["keys"],
     &["wire"],
-    &["crypto", "config", "conn"],
+    &["crypto", "config", "conn", "flow"],
     &["rng", "time", "audit"],
 ];
 

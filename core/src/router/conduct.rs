@@ -7,7 +7,7 @@
 use super::Router;
 use super::dispatch::Via;
 use crate::time::Instant;
-use crate::transport::ntcp2::Priority;
+use crate::transport::queue::Priority;
 use crate::wire::hash::Hash;
 use crate::wire::i2np::Message;
 use alloc::boxed::Box;

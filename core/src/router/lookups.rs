@@ -14,7 +14,7 @@ use crate::netdb::{
     Unsent,
 };
 use crate::time::{Instant, UnixTime};
-use crate::transport::ntcp2::Priority;
+use crate::transport::queue::Priority;
 use crate::tunnel::{OutboundId, PoolId, SendError};
 use crate::wire::garlic::{Clove, Delivery};
 use crate::wire::hash::Hash;

@@ -6,7 +6,7 @@ use super::output::Action;
 use crate::config::{self, Config};
 use crate::netdb::{Context, profile};
 use crate::time::{Instant, UnixTime};
-use crate::transport::ntcp2;
+use crate::transport::queue;
 use crate::tunnel::select::{self, Candidate, Group, PathRequest};
 use crate::tunnel::{
     BuildId, Direction, Hop, Outcome, PoolConfig, PoolId, Priority, TransitLimits, TunnelAction,
@@ -64,9 +64,9 @@ impl Router {
             }
             TunnelAction::Send { to, message, priority } => {
                 let priority = match priority {
-                    Priority::Control => ntcp2::Priority::Control,
-                    Priority::Own => ntcp2::Priority::Own,
-                    Priority::Transit => ntcp2::Priority::Transit,
+                    Priority::Control => queue::Priority::Control,
+                    Priority::Own => queue::Priority::Own,
+                    Priority::Transit => queue::Priority::Transit,
                 };
                 let _sent = self.send_to(now, to, message, priority);
             }

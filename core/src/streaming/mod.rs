@@ -5,7 +5,6 @@
 
 mod api;
 mod buffer;
-mod congestion;
 mod conn;
 mod echo;
 mod graves;
@@ -13,7 +12,6 @@ mod incoming;
 mod listener;
 mod path;
 mod recv;
-mod rtt;
 mod send;
 #[cfg(test)]
 mod tests;

@@ -1,59 +1,20 @@
 //! What the streams to one remote destination share: round trip, order, window and pace.
 
 use super::StreamId;
-use super::congestion::Congestion;
-use super::rtt::Rtt;
+use crate::flow::congestion::Congestion;
+use crate::flow::pacer::Pacer;
+use crate::flow::reordering::Reordering;
+use crate::flow::rtt::Rtt;
 use crate::time::Instant;
 use crate::wire::hash::Hash;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-/// Packets that may go at once, at least and at most.
-const MIN_BURST: u32 = 10;
-const MAX_BURST: u32 = 32;
-/// A pacer that holds packets back does so until this many may go.
-const QUANTUM: u32 = 4;
 /// A pause after which the window is taken back part of the way, and all of it.
 const SHORT_PAUSE: Duration = Duration::from_secs(2);
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// A path is said to stall at most this often.
 const STALL_INTERVAL: Duration = Duration::from_millis(1000);
-
-/// The most that reordering may delay finding a loss.
-const MAX_REORDERING: Duration = Duration::from_secs(1);
-/// Acknowledged packets after which half of a path's reordering is forgotten.
-const REORDERING_MEMORY: u32 = 1024;
-
-/// How far packets of a path overtake each other. Tunnels and links do that, whatever stream it is, so
-/// that a new stream need not find out at the price of packets sent twice.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reordering {
-    patience: Duration,
-    /// Packets acknowledged since it was last seen, or since the half of it was forgotten.
-    acked: u32,
-}
-
-impl Reordering {
-    /// A packet that was taken for lost was `late` by so much.
-    pub(crate) fn seen(&mut self, late: Duration) {
-        self.patience = self.patience.max(late * 3 / 2).min(MAX_REORDERING);
-        self.acked = 0;
-    }
-
-    /// Packets were acknowledged.
-    pub(crate) fn acked(&mut self, packets: u32) {
-        self.acked += packets;
-        if self.acked >= REORDERING_MEMORY {
-            self.acked = 0;
-            self.patience /= 2;
-        }
-    }
-
-    /// How much longer to wait before a packet counts as lost; zero on a path that keeps the order.
-    pub(crate) const fn patience(&self) -> Duration {
-        self.patience
-    }
-}
 
 /// Whether a packet may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +49,7 @@ pub(crate) struct Path {
     pub(crate) used: Instant,
     /// When something was acknowledged last, on any stream.
     pub(crate) heard: Option<Instant>,
-    /// When the next packet would go if all went evenly.
-    due: Instant,
+    pacer: Pacer,
     stalled: Option<Instant>,
     /// Timeouts since anything was acknowledged, and the last one.
     silences: u32,
@@ -110,7 +70,7 @@ impl Path {
             held: false,
             used: now,
             heard: None,
-            due: now,
+            pacer: Pacer::new(now),
             stalled: None,
             silences: 0,
             silent_at: now,
@@ -126,22 +86,16 @@ impl Path {
         if !self.congestion.may_send() {
             return Gate::Full;
         }
-        let interval = self.interval();
-        let burst = (self.congestion.window() / 4).clamp(MIN_BURST, MAX_BURST);
-        if self.due <= now + interval * burst {
-            Gate::Open
-        } else {
-            Gate::Until(self.due - interval * (burst - QUANTUM))
+        match self.pacer.gate(now, &self.rtt, &self.congestion) {
+            None => Gate::Open,
+            Some(at) => Gate::Until(at),
         }
     }
 
     /// A packet goes, whether the gate was asked or not.
     pub(crate) fn sent(&mut self, now: Instant) -> u64 {
         self.used = now;
-        // What goes without being asked for, as the SYNs of many streams at once, must not keep the
-        // others from going for longer than a round trip.
-        let latest = now + self.rtt.smoothed().unwrap_or_default();
-        self.due = (self.due.max(now) + self.interval()).min(latest.max(now + self.interval()));
+        self.pacer.sent(now, &self.rtt, &self.congestion);
         self.congestion.sent()
     }
 
@@ -176,36 +130,12 @@ impl Path {
         }
         tell
     }
-
-    /// Time between packets: a little faster than the window drains, so that the window and not
-    /// the pacer is what limits.
-    fn interval(&self) -> Duration {
-        let Some(rtt) = self.rtt.smoothed() else { return Duration::ZERO };
-        let even = rtt / self.congestion.window().max(1);
-        if self.congestion.in_slow_start() { even / 2 } else { even * 4 / 5 }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reordering_is_remembered_for_a_while() {
-        let ms = Duration::from_millis;
-        let mut order = Reordering::default();
-        order.seen(ms(100));
-        order.seen(ms(10));
-        assert_eq!(order.patience(), ms(150));
-        order.acked(REORDERING_MEMORY - 1);
-        order.seen(ms(40));
-        order.acked(REORDERING_MEMORY - 1);
-        assert_eq!(order.patience(), ms(150));
-        order.acked(1);
-        assert_eq!(order.patience(), ms(75));
-        order.seen(ms(60_000));
-        assert_eq!(order.patience(), MAX_REORDERING);
-    }
+    use crate::flow::pacer::{MAX_BURST, QUANTUM};
 
     #[test]
     fn what_is_not_gated_delays_the_rest_by_a_round_trip_at_most() {

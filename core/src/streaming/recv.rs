@@ -1,8 +1,8 @@
 //! The receiving half of a stream: order, duplicates, what to acknowledge.
 
 use super::buffer::ByteRing;
-use super::congestion::MAX_WINDOW;
 use crate::audit::Audit;
+use crate::flow::congestion::MAX_WINDOW;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use arrayvec::ArrayVec;

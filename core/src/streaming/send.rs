@@ -6,10 +6,10 @@
 //! timeout only probes; what is lost follows from the answer, and nothing else is sent again.
 
 use super::buffer::ByteRing;
-use super::congestion::MAX_WINDOW;
 use super::path::Path;
 use super::recv::MAX_AHEAD;
 use crate::audit::Audit;
+use crate::flow::congestion::MAX_WINDOW;
 use crate::time::{Instant, earliest};
 use alloc::collections::{BTreeSet, VecDeque};
 use core::time::Duration;

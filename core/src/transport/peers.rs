@@ -1,7 +1,9 @@
 //! Who we are connected to: one session a peer, dialling, limits, and what each session says.
 
 use super::bandwidth::{Bucket, Turns};
-use super::ntcp2::{self, Peer, Priority, ReplayCache, Session, SessionError, SessionEvent};
+use super::ntcp2::{self, ReplayCache, Session, SessionError, SessionEvent};
+use super::queue::Priority;
+use super::{Peer, prefix};
 use crate::audit::Audit;
 use crate::conn::{ConnId, Opener};
 use crate::rng::Rng;
@@ -874,14 +876,6 @@ impl Place {
             IpAddr::V4(_) | IpAddr::V6(_) => prefix(ip),
         };
         Self { published, prefix }
-    }
-}
-
-/// What counts as one address: an IPv4 address, an IPv6 /64.
-fn prefix(ip: IpAddr) -> u128 {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => u128::from(u32::from(v4)),
-        IpAddr::V6(v6) => u128::from(v6) >> 64 << 64 | 1,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod ntcp2;
 pub mod offline;
 pub mod payload;
 pub mod router_info;
+pub mod ssu2;
 pub mod streaming;
 pub mod tunnel;
 pub mod zip;

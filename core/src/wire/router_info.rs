@@ -3,15 +3,18 @@
 mod address;
 mod caps;
 mod public;
+mod ssu2;
 
 pub use address::{Ntcp2Address, RouterAddress, Style};
 pub use caps::{Bandwidth, Caps, Congestion};
 pub use public::is_public;
+pub use ssu2::{Introducer, MAX_INTRODUCERS, Ssu2Address, Ssu2Caps};
 
 use super::codec::{DecodeError, Put, Reader};
 use super::hash::Hash;
 use super::identity::Identity;
 use super::mapping::Mapping;
+use super::ssu2::Family;
 use crate::crypto::sign::{BadSignature, SigningKey};
 use crate::time::UnixTime;
 use alloc::sync::Arc;
@@ -189,6 +192,24 @@ impl RouterInfo {
             Some(host) if host.is_ipv4() => 0,
             Some(_) => 1,
             None => 2,
+        })
+    }
+
+    /// The usable SSU2 addresses, in the order they are listed.
+    pub fn ssu2_addresses(&self) -> impl Iterator<Item = Ssu2Address> {
+        self.0.addresses.iter().filter_map(RouterAddress::ssu2)
+    }
+
+    /// The SSU2 address to use: one that can be connected to before one with introducers before one that only
+    /// tells the keys, IPv4 before IPv6, then the first listed.
+    #[must_use]
+    pub fn ssu2(&self) -> Option<Ssu2Address> {
+        self.ssu2_addresses().min_by_key(|a| match a.host {
+            Some(host) if host.is_ipv4() => 0,
+            Some(_) => 1,
+            None if a.reaches(Family::V4) => 2,
+            None if a.reaches(Family::V6) => 3,
+            None => 4,
         })
     }
 }

@@ -1,9 +1,9 @@
 //! Windows, acks, choking and recovery, packet by packet.
 
-use super::super::congestion::{INITIAL_WINDOW, MAX_WINDOW};
 use super::super::*;
 use super::net::*;
 use super::peer::*;
+use crate::flow::congestion::{INITIAL_WINDOW, MAX_WINDOW};
 use alloc::vec;
 
 fn line() -> Link {

@@ -1,8 +1,8 @@
 //! How fast, over which line.
 
-use super::super::congestion::MAX_WINDOW;
 use super::super::*;
 use super::net::*;
+use crate::flow::congestion::MAX_WINDOW;
 use std::format;
 use std::println;
 

@@ -1,7 +1,7 @@
 //! The data phase: cuts received bytes into frames, fills frames to send.
 
+use super::super::queue::SendQueue;
 use super::frame::{OVERHEAD, Opener, Sealer};
-use super::queue::SendQueue;
 use crate::crypto::aead::TAG_LEN;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};

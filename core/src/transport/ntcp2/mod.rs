@@ -8,15 +8,14 @@
 mod frame;
 pub mod handshake;
 mod link;
-pub mod queue;
 pub mod replay;
 pub mod session;
 
 pub use handshake::HandshakeError;
-pub use queue::{Full, Priority};
 pub use replay::{CAPACITY as REPLAY_CAPACITY, ReplayCache};
-pub use session::{Peer, Session, SessionError, SessionEvent, Stats};
+pub use session::{Session, SessionError, SessionEvent, Stats};
 
+use super::checks;
 use crate::crypto::x25519::{PrivateKey, PublicKey};
 use crate::wire::hash::Hash;
 use crate::wire::router_info::RouterInfo;
@@ -86,19 +85,8 @@ pub struct Remote {
 /// [`Reason::Banned`]: crate::wire::ntcp2::Reason::Banned
 #[must_use]
 pub fn source_matches(info: &RouterInfo, source: IpAddr) -> bool {
-    let source = source.to_canonical();
-    let mut published = info
-        .ntcp2_addresses()
-        .filter_map(|address| Some(address.host?.ip()))
-        .filter(|host| host.is_ipv4() == source.is_ipv4())
-        .peekable();
-    published.peek().is_none()
-        || published.any(|host| match (host, source) {
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                a.octets().first_chunk::<8>() == b.octets().first_chunk::<8>()
-            }
-            (a, b) => a == b,
-        })
+    let published = info.ntcp2_addresses().filter_map(|address| Some(address.host?.ip()));
+    checks::may_come_from(published, source)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Memory of first messages, so that a recorded one cannot be played again.
 
-use super::handshake::MAX_SKEW;
+use super::super::checks::MAX_SKEW;
 use crate::time::Instant;
 use alloc::collections::{BTreeSet, VecDeque};
 use core::time::Duration;

@@ -4,12 +4,13 @@ mod event;
 mod inbox;
 mod negotiation;
 
-pub use event::{Peer, SessionError, SessionEvent, Stats};
+pub use event::{SessionError, SessionEvent, Stats};
 
+use super::super::Peer;
+use super::super::queue::{Full, Priority};
 use super::frame::OVERHEAD;
 use super::handshake::{Established, initiator, responder};
 use super::link::{FrameError, Link, Waiting};
-use super::queue::{Full, Priority};
 use super::replay::ReplayCache;
 use super::{Local, Remote};
 use crate::audit::Audit;

@@ -101,18 +101,24 @@ impl RouterAddress {
         if style != "NTCP2" && style != "NTCP" {
             return None;
         }
+        let static_key = self.static_key()?;
+        let iv = self.options.get("i").and_then(base64::decode_array);
+        let host = self.host().filter(|_| iv.is_some());
+        Some(Ntcp2Address { host, static_key, iv })
+    }
+
+    /// The static key, when the transport's version is 2, as it is for both.
+    pub(super) fn static_key(&self) -> Option<x25519::PublicKey> {
         // A list of versions is foreseen: `2` alone or first.
         let version = self.options.get("v")?;
         if version != "2" && !version.starts_with("2,") {
             return None;
         }
-        let static_key = x25519::PublicKey(base64::decode_array(self.options.get("s")?)?);
+        let key = x25519::PublicKey(base64::decode_array(self.options.get("s")?)?);
         // A key is below 2^255; other routers drop the address when the top bit is set.
-        if static_key.0.last().is_some_and(|top| top & 0x80 != 0) {
+        if key.0.last().is_some_and(|top| top & 0x80 != 0) {
             return None;
         }
-        let iv = self.options.get("i").and_then(base64::decode_array);
-        let host = self.host().filter(|_| iv.is_some());
-        Some(Ntcp2Address { host, static_key, iv })
+        Some(key)
     }
 }

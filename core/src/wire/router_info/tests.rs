@@ -243,3 +243,28 @@ fn what_is_verified_on_other_threads_may_go_there() {
     check::<crate::wire::lease_set::LeaseSet>();
     check::<Identity>();
 }
+
+#[test]
+fn the_most_useful_ssu2_address_is_chosen() {
+    let f = fixture();
+    let address = |change: fn(&mut Ssu2Address)| {
+        let mut a = Ssu2Address::new(f.transport, [7; 32]);
+        change(&mut a);
+        RouterAddress { cost: 8, style: Style::Ssu2, options: a.options() }
+    };
+    let introducer = Introducer { router: Hash([1; 32]), tag: 1, expires: None };
+    let hidden = address(|a| a.caps.v4 = true);
+    let mut introduced = Ssu2Address::new(f.transport, [7; 32]);
+    introduced.caps.v6 = true;
+    introduced.introducers.push(introducer);
+    let v6 = address(|a| a.host = Some("[2001:db8::1]:1".parse().unwrap()));
+    let v4 = address(|a| a.host = Some("192.0.2.9:2".parse().unwrap()));
+    let introduced = RouterAddress { options: introduced.options(), ..hidden.clone() };
+    let all = [ntcp2(&f, &[]), hidden, introduced, v6, v4];
+    for n in 1..all.len() {
+        let best = info(&f, &all[..=n]).ssu2();
+        assert_eq!(best, all[n].ssu2(), "{n}");
+    }
+    assert_eq!(info(&f, &all).ssu2_addresses().count(), 4);
+    assert_eq!(info(&f, &all[..1]).ssu2(), None);
+}

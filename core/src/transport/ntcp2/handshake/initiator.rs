@@ -1,9 +1,10 @@
 //! Alice: the side that connects.
 
+use super::super::super::checks::{skew, tolerable};
 use super::super::frame::DataKeys;
 use super::super::{Local, Remote};
+use super::padding_len;
 use super::{Established, HEAD_LEN, HandshakeError, MAX_PADDING, Obfuscation};
-use super::{padding_len, skew, tolerable};
 use crate::crypto::aead::{self, TAG_LEN};
 use crate::crypto::chacha20;
 use crate::crypto::noise::{Protocol, SymmetricState};

@@ -11,17 +11,14 @@
 pub(super) mod initiator;
 pub(super) mod responder;
 
+use super::super::checks::Unfit;
 use super::frame::{Opener, Sealer};
 use crate::crypto::aes::{BLOCK_LEN, Decryptor, Encryptor};
 use crate::rng::Rng;
-use crate::time::UnixTime;
 use crate::wire::codec::DecodeError;
 use crate::wire::hash::Hash;
 use crate::wire::ntcp2::Reason;
 use core::time::Duration;
-
-/// How far two clocks may differ ("Clock Skew Guidelines").
-pub const MAX_SKEW: Duration = Duration::from_secs(60);
 
 /// Bytes of messages 1 and 2 before their padding: obfuscated key, sealed options.
 pub(super) const HEAD_LEN: usize = 64;
@@ -73,8 +70,8 @@ pub enum HandshakeError {
     /// Message 3 does not authenticate.
     #[error("message 3 does not authenticate")]
     ConfirmedTag,
-    /// The clocks differ by more than [`MAX_SKEW`]: seconds that the peer's is ahead of ours. One
-    /// peer's word, which somebody on the way may have altered.
+    /// The clocks differ by more than [`MAX_SKEW`](crate::transport::checks::MAX_SKEW): seconds that
+    /// the peer's is ahead of ours. One peer's word, which somebody on the way may have altered.
     #[error("clock of the peer is {0} s ahead")]
     ClockSkew(i64),
     /// Message 3 has blocks that it must not have, or does not start with a RouterInfo.
@@ -129,6 +126,18 @@ impl HandshakeError {
     }
 }
 
+impl From<Unfit> for HandshakeError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::NetId => Self::RouterInfoNetId,
+            Unfit::OwnIdentity => Self::OwnIdentity,
+            Unfit::Age => Self::Age,
+            Unfit::StaticKey => Self::StaticKey,
+            Unfit::Signature => Self::Signature,
+        }
+    }
+}
+
 /// The AES layer over both ephemeral keys: one CBC stream under the responder's hash.
 struct Obfuscation {
     encryptor: Encryptor,
@@ -171,17 +180,6 @@ pub(super) struct Established {
     pub(super) skew: i64,
     /// Between a message of ours and its answer.
     pub(super) rtt: Duration,
-}
-
-/// Seconds that a clock which said `timestamp` half a round trip before `unix` is ahead of ours.
-fn skew(timestamp: u32, unix: UnixTime, rtt: Duration) -> i64 {
-    let sent = unix - rtt / 2;
-    i64::from(timestamp) - i64::from(sent.as_secs_rounded())
-}
-
-/// Whether clocks that differ by so many seconds may talk.
-const fn tolerable(skew: i64) -> bool {
-    skew.unsigned_abs() <= MAX_SKEW.as_secs()
 }
 
 /// The length of the padding to send.

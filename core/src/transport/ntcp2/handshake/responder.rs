@@ -1,11 +1,12 @@
 //! Bob: the side that accepts.
 
+use super::super::super::checks::{self, skew, skew_with_rtt, tolerable};
 use super::super::Local;
 use super::super::frame::DataKeys;
 use super::super::replay::ReplayCache;
 use super::initiator::append_padding;
 use super::{Established, HEAD_LEN, HandshakeError, MAX_CONFIRMED, MAX_PADDING, Obfuscation};
-use super::{STATIC_LEN, padding_len, skew, tolerable};
+use super::{STATIC_LEN, padding_len};
 use crate::crypto::aead::TAG_LEN;
 use crate::crypto::noise::{Protocol, SymmetricState};
 use crate::crypto::x25519::{PrivateKey, PublicKey};
@@ -19,11 +20,6 @@ use core::time::Duration;
 
 /// The least that message 3 can hold after the static key: a block header, a flag and a tag.
 const MIN_CONFIRMED: usize = ntcp2::BLOCK_HEADER_LEN + 1 + TAG_LEN;
-
-/// How old the RouterInfo of message 3 may be: others publish at least every 40 minutes.
-const MAX_AGE: Duration = Duration::from_secs(90 * 60);
-/// How far ahead of our clock it may be.
-const MAX_AHEAD: Duration = Duration::from_secs(2 * 60);
 
 /// Nothing was received yet.
 pub(in super::super) struct AwaitRequest {
@@ -180,8 +176,7 @@ impl AwaitConfirmed {
 
         let (sealer, opener) = DataKeys::derive(&noise).for_responder();
         let rtt = now.saturating_since(sent);
-        // Message 1 was on its way for half a round trip.
-        let skew = skew.saturating_add((rtt / 2).as_secs().min(i64::MAX as u64) as i64);
+        let skew = skew_with_rtt(skew, rtt);
         Ok(Confirmed {
             established: Established { sealer, opener, skew, rtt },
             router_info: check(&local, unix, &alice, payload),
@@ -189,8 +184,7 @@ impl AwaitConfirmed {
     }
 }
 
-/// What Bob checks of Alice's RouterInfo ("SessionConfirmed", notes); the address that she connects
-/// from is left to whoever knows it.
+/// What Bob checks of message 3 ("SessionConfirmed", notes).
 fn check(
     local: &Local,
     unix: UnixTime,
@@ -211,20 +205,7 @@ fn check(
         }
     }
     let info = RouterInfo::decode(bytes).map_err(HandshakeError::RouterInfo)?;
-    if info.net_id() != Some(local.net_id()) {
-        return Err(HandshakeError::RouterInfoNetId);
-    }
-    if info.hash() == *local.hash() {
-        return Err(HandshakeError::OwnIdentity);
-    }
-    let published = info.published();
-    if published + MAX_AGE < unix || published > unix + MAX_AHEAD {
-        return Err(HandshakeError::Age);
-    }
-    // Any address will do, published or not: a router may have one for each family.
-    if !info.ntcp2_addresses().any(|address| address.static_key == *alice) {
-        return Err(HandshakeError::StaticKey);
-    }
-    info.verify().map_err(|_| HandshakeError::Signature)?;
+    let keys = info.ntcp2_addresses().map(|address| address.static_key);
+    checks::router_info(&info, keys, alice, local.hash(), local.net_id(), unix)?;
     Ok((info, flood))
 }

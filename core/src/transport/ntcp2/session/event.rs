@@ -1,36 +1,10 @@
 //! What a session tells its owner.
 
 use super::super::HandshakeError;
-use crate::wire::hash::Hash;
+use crate::transport::Peer;
 use crate::wire::i2np::Message;
 use crate::wire::ntcp2::Reason;
 use crate::wire::router_info::RouterInfo;
-
-/// Who is at the other end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// It connected to us and proved to be this router. Everything of the RouterInfo is checked
-    /// except [where it connects from](crate::transport::ntcp2::source_matches).
-    Inbound {
-        /// Its RouterInfo, signature verified.
-        info: RouterInfo,
-        /// It asks a floodfill to flood it.
-        flood: bool,
-    },
-    /// We connected to it, and it proved to be the router we meant.
-    Outbound(Hash),
-}
-
-impl Peer {
-    /// The router.
-    #[must_use]
-    pub fn hash(&self) -> Hash {
-        match self {
-            Self::Inbound { info, .. } => info.hash(),
-            Self::Outbound(hash) => *hash,
-        }
-    }
-}
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use super::super::handshake::{Established, HEAD_LEN, HandshakeError, initiator, responder};
 use super::super::replay::ReplayCache;
-use super::Peer;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
+use crate::transport::Peer;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 

@@ -3,9 +3,10 @@
 use super::fixture::{End, NET, Pair, Router, START};
 use crate::rng::{Rng, Seed};
 use crate::time::Instant;
+use crate::transport::Peer;
 use crate::transport::ntcp2::handshake::HandshakeError;
 use crate::transport::ntcp2::session::HANDSHAKE_TIMEOUT;
-use crate::transport::ntcp2::{Peer, Session, SessionError, SessionEvent};
+use crate::transport::ntcp2::{Session, SessionError, SessionEvent};
 use crate::wire::ntcp2::Reason;
 use crate::wire::router_info::RouterInfo;
 use alloc::vec::Vec;

@@ -1,4 +1,4 @@
-//! How many packets may be under way to one remote destination.
+//! How many packets may be under way to one remote: a destination, through tunnels, or a router, over UDP.
 //!
 //! All streams to a destination take the same tunnels, so they share one window, as the control
 //! block sharing of the specification (`docs/api/streaming`) intends.

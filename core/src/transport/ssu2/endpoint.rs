@@ -1,0 +1,729 @@
+//! All SSU2 sessions of a router: which packet belongs to which, handshakes, tokens and their limits.
+
+mod conn;
+
+use super::handshake::initiator::{Answered, Start};
+use super::handshake::responder::{Confirmed, Request};
+use super::handshake::{HandshakeError, Ids, Outcome, initiator, responder, retry};
+use super::session::{Opening, Role, Session, SessionEvent};
+use super::{Local, ReceivedTokens, Remote, Tokens, source_matches};
+use crate::audit::{Audit, Bound};
+use crate::rng::Rng;
+use crate::time::{Instant, UnixTime};
+use crate::transport::Peer;
+use crate::transport::bandwidth::Bucket;
+use crate::transport::queue::{Full, Priority};
+use crate::wire::i2np::Message;
+use crate::wire::router_info::RouterInfo;
+use crate::wire::ssu2::{
+    ConnectionId, Header, LongHeader, LongKind, MAX_PACKET_LEN, MIN_PACKET_LEN, Reason, protect,
+};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use conn::{Conn, Resend, Stage};
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use log::{debug, trace};
+
+/// Handshakes that others began and that are not done: in all, and of one IPv4 address or IPv6 /64. For another one
+/// the oldest of whoever has most goes.
+pub const MAX_GREETING: usize = 512;
+/// See [`MAX_GREETING`].
+pub const MAX_GREETING_PER_PREFIX: usize = 4;
+/// How long such a handshake may take, and one of ours.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(8);
+/// See [`GREETING_TIMEOUT`].
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of answers without a state that may go in a second: about two thousand.
+const ANSWERS: u64 = 256 * 1024;
+/// Answers that wait to be sent; what asks for more is dropped.
+const MAX_ANSWERS: usize = 64;
+/// Sessions that say goodbye at a time; the oldest goes.
+const MAX_PARTING: usize = 256;
+
+/// What happened to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointEvent {
+    /// Its handshake is done.
+    Established {
+        /// With whom.
+        peer: Peer,
+        /// Seconds that the peer's clock is ahead of ours.
+        skew: i64,
+        /// Where the peer sees us.
+        address: Option<SocketAddr>,
+    },
+    /// The handshake came to nothing; the last event.
+    Failed(HandshakeError),
+    /// It took too long; the last event.
+    TimedOut,
+    /// What the session says; [`SessionEvent::Closed`] is the last event.
+    Session(SessionEvent),
+}
+
+/// What an endpoint did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointStats {
+    /// Datagrams that belong to nothing.
+    pub strays: u64,
+    /// Retries sent, with a token or a refusal.
+    pub retries: u64,
+    /// Answers that were not sent, for there are so many.
+    pub withheld: u64,
+    /// Handshakes that gave way to others.
+    pub crowded_out: u64,
+}
+
+/// One UDP socket's sessions.
+///
+/// After each `handle_*` or verb: [`Self::poll_event`] until `None`, [`Self::poll_transmit`] until `None`, then
+/// [`Self::poll_timeout`]. A session is known by the id in the headers of packets to us.
+pub struct Endpoint {
+    local: Arc<Local>,
+    mtu: u16,
+    check_source: bool,
+    own: Option<RouterInfo>,
+    conns: BTreeMap<ConnectionId, Conn>,
+    /// Handshakes that we began: what answers them is masked with the peer's key, so the address tells which
+    /// one to try.
+    dials: BTreeMap<SocketAddr, ConnectionId>,
+    timers: BTreeSet<(Instant, ConnectionId)>,
+    ready: VecDeque<ConnectionId>,
+    answers: VecDeque<(SocketAddr, Vec<u8>)>,
+    may_answer: Bucket,
+    tokens: Tokens,
+    received: ReceivedTokens,
+    events: VecDeque<(ConnectionId, EndpointEvent)>,
+    stats: EndpointStats,
+    /// The wall clock, as it was told last.
+    unix: UnixTime,
+    rng: Rng,
+}
+
+/// Why there is no session with a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotConnected {
+    /// Our own RouterInfo is not there yet.
+    #[error("no RouterInfo of our own")]
+    NoRouterInfo,
+    /// Another handshake with the same address is under way.
+    #[error("already connecting to that address")]
+    Connecting,
+    /// The handshake cannot begin.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+}
+
+impl Endpoint {
+    /// `mtu`: the largest packets that we take, in bytes with IP and UDP headers. `check_source`: peers have to
+    /// come from where they say that they are.
+    #[must_use]
+    pub fn new(
+        now: Instant,
+        local: Arc<Local>,
+        mtu: u16,
+        check_source: bool,
+        mut rng: Rng,
+    ) -> Self {
+        Self {
+            local,
+            mtu,
+            check_source,
+            own: None,
+            conns: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            ready: VecDeque::new(),
+            answers: VecDeque::new(),
+            may_answer: Bucket::new(ANSWERS, now),
+            tokens: Tokens::new(&mut rng),
+            received: ReceivedTokens::new(),
+            events: VecDeque::new(),
+            stats: EndpointStats::default(),
+            unix: UnixTime::default(),
+            rng,
+        }
+    }
+
+    /// Our RouterInfo, for handshakes from now on.
+    pub fn set_own(&mut self, info: RouterInfo) {
+        self.own = Some(info);
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub const fn stats(&self) -> EndpointStats {
+        self.stats
+    }
+
+    /// A session, if it is up.
+    #[must_use]
+    pub fn session(&self, id: ConnectionId) -> Option<&Session> {
+        match &self.conns.get(&id)?.stage {
+            Stage::Up(session) => Some(session),
+            Stage::Asking(_) | Stage::Requesting(_) | Stage::Greeting(_) | Stage::Over => None,
+        }
+    }
+
+    /// Sessions, handshakes among them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// True when there is no session.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.conns.is_empty()
+    }
+
+    /// What is held, and what may be: sessions and dials are for the owner to limit.
+    pub fn audit(&self, see: &mut dyn FnMut(Bound)) {
+        let (mut greeting, mut parting) = (0, 0);
+        for conn in self.conns.values() {
+            match &conn.stage {
+                Stage::Greeting(_) => greeting += 1,
+                Stage::Up(session) => {
+                    session.audit(see);
+                    parting += usize::from(!session.is_open());
+                }
+                Stage::Asking(_) | Stage::Requesting(_) | Stage::Over => {}
+            }
+        }
+        let audit = &mut Audit(see);
+        let conns = self.conns.len();
+        audit.see("ssu2: handshakes of others", greeting, MAX_GREETING);
+        audit.see("ssu2: sessions that end", parting, MAX_PARTING);
+        audit.see("ssu2: dials", self.dials.len(), conns);
+        audit.see("ssu2: timers", self.timers.len(), conns);
+        audit.see("ssu2: ready", self.ready.len(), conns);
+        audit.see("ssu2: answers", self.answers.len(), MAX_ANSWERS);
+        self.tokens.audit(audit);
+        self.received.audit(audit);
+    }
+
+    /// Connects to a peer. The id is the session's from now on, whatever comes of it.
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        remote: Remote,
+    ) -> Result<ConnectionId, NotConnected> {
+        let own = self.own.as_ref().ok_or(NotConnected::NoRouterInfo)?;
+        if self.dials.contains_key(&remote.at) {
+            return Err(NotConnected::Connecting);
+        }
+        let ids = loop {
+            let ids = Ids::draw(&mut self.rng);
+            if !self.conns.contains_key(&ids.ours()) {
+                break ids;
+            }
+        };
+        let start = Start::new(self.local.clone(), remote, own, ids, false)?;
+        let stage = match self.received.take(now, remote.at) {
+            Some(token) => {
+                Stage::Requesting(Box::new(start.request(token, now, unix, &mut self.rng)?))
+            }
+            None => Stage::Asking(Box::new(start.ask_token(now, unix, &mut self.rng)?)),
+        };
+        let id = ids.ours();
+        let resend = Resend::new(now, DIAL_TIMEOUT);
+        self.conns.insert(id, Conn::new(remote.at, Some(remote.hash), stage, resend));
+        self.dials.insert(remote.at, id);
+        self.unix = unix;
+        self.after(now, id);
+        Ok(id)
+    }
+
+    /// A datagram arrived. It is opened in place. What belongs to nobody and does not begin a handshake is dropped.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        from: SocketAddr,
+        packet: &mut [u8],
+    ) {
+        self.unix = unix;
+        if !(MIN_PACKET_LEN..=MAX_PACKET_LEN).contains(&packet.len()) {
+            self.stats.strays += 1;
+            return;
+        }
+        let Ok(id) = protect::destination(packet, self.local.intro()) else { return };
+        if self.conns.contains_key(&id) {
+            return self.handle_known(now, unix, id, from, packet);
+        }
+        if let Some(dial) = self.dials.get(&from).copied()
+            && let Some(conn) = self.conns.get(&dial)
+            && conn.first_key().is_some_and(|key| protect::destination(packet, key) == Ok(dial))
+        {
+            return self.handle_known(now, unix, dial, from, packet);
+        }
+        self.handle_stranger(now, unix, id, from, packet);
+    }
+
+    /// Time passed: the deadline of [`Self::poll_timeout`], or later.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        // What is due may stay so until it is polled for packets.
+        let later = self.timers.split_off(&(now + Duration::from_micros(1), ConnectionId(0)));
+        for (_, id) in core::mem::replace(&mut self.timers, later) {
+            let Some(conn) = self.conns.get_mut(&id) else { continue };
+            conn.timer = None;
+            match &mut conn.stage {
+                Stage::Up(session) => session.handle_timeout(now),
+                Stage::Asking(_) | Stage::Requesting(_) | Stage::Greeting(_) => {
+                    if now >= conn.resend.until() {
+                        self.fail(id, EndpointEvent::TimedOut);
+                    }
+                }
+                Stage::Over => {}
+            }
+            self.after(now, id);
+        }
+    }
+
+    /// Queues a message for a session, which may still be in its handshake.
+    pub fn queue(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        message: Message,
+        priority: Priority,
+    ) -> Result<(), Full> {
+        let conn = self.conns.get_mut(&id).ok_or(Full::Closed)?;
+        match &mut conn.stage {
+            Stage::Up(session) => session.queue(now, message, priority)?,
+            Stage::Asking(_) | Stage::Requesting(_) | Stage::Greeting(_) => {
+                return conn.queue.push(now, message, priority);
+            }
+            Stage::Over => return Err(Full::Closed),
+        }
+        self.after(now, id);
+        Ok(())
+    }
+
+    /// Sends our RouterInfo over a session that is up.
+    pub fn send_router_info(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        id: ConnectionId,
+        info: &RouterInfo,
+        flood: bool,
+    ) {
+        if let Some(Stage::Up(session)) = self.conns.get_mut(&id).map(|c| &mut c.stage) {
+            session.send_router_info(now, unix, info, flood);
+            self.after(now, id);
+        }
+    }
+
+    /// Ends a session; the peer is told `reason` if it is up.
+    pub fn close(&mut self, now: Instant, id: ConnectionId, reason: Reason) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        match &mut conn.stage {
+            Stage::Up(session) => session.close(now, reason),
+            Stage::Asking(_) | Stage::Requesting(_) | Stage::Greeting(_) | Stage::Over => {
+                conn.stage = Stage::Over;
+            }
+        }
+        self.after(now, id);
+    }
+
+    /// The next event, and whose it is.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<(ConnectionId, EndpointEvent)> {
+        self.events.pop_front()
+    }
+
+    /// Appends the next datagram to `out` and says where it goes.
+    #[must_use]
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        out: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
+        if let Some((to, packet)) = self.answers.pop_front() {
+            out.extend_from_slice(&packet);
+            return Some(to);
+        }
+        while let Some(id) = self.ready.front().copied() {
+            if let Some(conn) = self.conns.get_mut(&id)
+                && let Some(to) = conn.poll_transmit(now, unix, out)
+            {
+                // The others have their turn too.
+                self.ready.rotate_left(1);
+                return Some(to);
+            }
+            self.ready.pop_front();
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.ready = false;
+            }
+            self.take_events(now, id);
+        }
+        None
+    }
+
+    /// When to call [`Self::handle_timeout`] at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// A packet for a session that we know.
+    fn handle_known(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        id: ConnectionId,
+        from: SocketAddr,
+        packet: &mut [u8],
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if let Stage::Up(session) = &mut conn.stage {
+            session.handle_packet(now, unix, from, packet);
+            return self.after(now, id);
+        }
+        if from != conn.remote {
+            // Nobody moves in the middle of a handshake.
+            self.stats.strays += 1;
+            return;
+        }
+        // A SessionConfirmed under the wrong key looks like any packet now and then, but not like one that has the
+        // ids, the network and the version.
+        if let Stage::Greeting(state) = &conn.stage
+            && let Ok(Header::Long(header)) = protect::peek(packet, id, self.local.intro())
+            && header.kind == LongKind::SessionRequest
+            && header.is_ours(self.local.net_id())
+            && header.source == state.ids().theirs()
+        {
+            let _plain = protect::unprotect(packet, id, self.local.intro());
+            if state.is_answer_to(packet) {
+                // Our answer was lost, or is on its way.
+                conn.resend.repeat(now);
+                return self.after(now, id);
+            }
+            // With another token, it begins anew.
+            let asked = retry::Asked { header, len: packet.len(), from };
+            return self.handle_request(now, unix, &header, &asked, packet);
+        }
+        let rng = &mut self.rng;
+        let stage = core::mem::replace(&mut conn.stage, Stage::Over);
+        let step = match stage {
+            Stage::Asking(state) => match state.handle(now, unix, packet, rng) {
+                Outcome::Ignored(state, error) => Err((Stage::Asking(Box::new(state)), error)),
+                Outcome::Next(next) => Ok(Step::Again(Stage::Requesting(Box::new(next)))),
+                Outcome::Failed(error) => Ok(Step::Failed(error)),
+            },
+            Stage::Requesting(state) => match state.handle(now, unix, packet, rng) {
+                Outcome::Ignored(state, error) => Err((Stage::Requesting(Box::new(state)), error)),
+                Outcome::Next(Answered::Retried(next)) => {
+                    Ok(Step::Again(Stage::Requesting(Box::new(next))))
+                }
+                Outcome::Next(Answered::Established(done)) => Ok(Step::Dialled(Box::new(done))),
+                Outcome::Failed(error) => Ok(Step::Failed(error)),
+            },
+            Stage::Greeting(state) => match state.handle(now, unix, packet) {
+                Outcome::Ignored(state, error) => Err((Stage::Greeting(Box::new(state)), error)),
+                Outcome::Next(Confirmed::Incomplete(state)) => {
+                    Ok(Step::More(Stage::Greeting(Box::new(state))))
+                }
+                Outcome::Next(Confirmed::Established(done)) => Ok(Step::Greeted(Box::new(done))),
+                Outcome::Failed(error) => Ok(Step::Failed(error)),
+            },
+            stage @ (Stage::Up(_) | Stage::Over) => Err((stage, HandshakeError::Unexpected)),
+        };
+        match step {
+            Ok(Step::Again(stage)) => {
+                conn.stage = stage;
+                conn.resend.restart(now);
+            }
+            Ok(Step::More(stage)) => conn.stage = stage,
+            Ok(Step::Failed(error)) => self.fail(id, EndpointEvent::Failed(error)),
+            Ok(Step::Dialled(done)) => self.dialled(now, unix, id, *done),
+            Ok(Step::Greeted(done)) => self.greeted(now, unix, id, *done),
+            Err((stage, error)) => {
+                conn.stage = stage;
+                trace!("ssu2: packet of a handshake ignored: {error}");
+            }
+        }
+        self.after(now, id);
+    }
+
+    /// A packet for nobody: somebody may want to talk to us.
+    fn handle_stranger(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        id: ConnectionId,
+        from: SocketAddr,
+        packet: &mut [u8],
+    ) {
+        let len = packet.len();
+        let header = match protect::unprotect(packet, id, self.local.intro()) {
+            Ok(Header::Long(header)) if header.is_ours(self.local.net_id()) => header,
+            Ok(_) | Err(_) => {
+                self.stats.strays += 1;
+                return;
+            }
+        };
+        let asked = retry::Asked { header, len, from };
+        match header.kind {
+            LongKind::TokenRequest => {
+                match retry::token_request(&self.local, unix, &header, packet) {
+                    Ok(_) => self.answer(now, unix, &asked, None),
+                    Err(error) => match error.reason() {
+                        Some(reason) => self.answer(now, unix, &asked, Some(reason)),
+                        None => self.stats.strays += 1,
+                    },
+                }
+            }
+            LongKind::SessionRequest => self.handle_request(now, unix, &header, &asked, packet),
+            LongKind::SessionCreated
+            | LongKind::Retry
+            | LongKind::PeerTest
+            | LongKind::HolePunch => self.stats.strays += 1,
+        }
+    }
+
+    fn handle_request(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        header: &LongHeader,
+        asked: &retry::Asked,
+        packet: &mut [u8],
+    ) {
+        // No key exchange before it is shown that the peer receives at its address.
+        let token = match self.tokens.check(now, asked.from, header.token) {
+            Ok(token) => token,
+            Err(error) => {
+                trace!("ssu2: {error}");
+                return self.answer(now, unix, asked, None);
+            }
+        };
+        let (local, tokens) = (self.local.clone(), &mut self.tokens);
+        let request = match Request::open(local, tokens, token, header, packet, unix) {
+            Ok(request) => request,
+            Err(error) => {
+                if let Some(reason) = error.reason() {
+                    self.answer(now, unix, asked, Some(reason));
+                }
+                return;
+            }
+        };
+        match request.create(now, unix, None, &mut self.rng) {
+            Ok(state) => {
+                let id = state.ids().ours();
+                self.remove(id);
+                self.make_room(asked.from.ip());
+                let stage = Stage::Greeting(Box::new(state));
+                let resend = Resend::new(now, GREETING_TIMEOUT);
+                self.conns.insert(id, Conn::new(asked.from, None, stage, resend));
+                self.after(now, id);
+            }
+            Err(error) => debug!("ssu2: no SessionCreated: {error}"),
+        }
+    }
+
+    /// Sends a Retry, unless too many went lately.
+    fn answer(&mut self, now: Instant, unix: UnixTime, asked: &retry::Asked, no: Option<Reason>) {
+        if self.answers.len() >= MAX_ANSWERS || self.may_answer.available(now) == 0 {
+            self.stats.withheld += 1;
+            return;
+        }
+        let answer = match no {
+            Some(reason) => retry::Answer::Refused(reason),
+            None => retry::Answer::Token(self.tokens.for_retry(now, asked.from, &mut self.rng)),
+        };
+        let mut packet = Vec::new();
+        match retry::retry(&self.local, asked, answer, unix, &mut self.rng, &mut packet) {
+            Ok(()) => {
+                self.may_answer.take(packet.len());
+                self.stats.retries += 1;
+                self.answers.push_back((asked.from, packet));
+            }
+            Err(_) => self.stats.strays += 1,
+        }
+    }
+
+    /// Makes room for a handshake with somebody at `ip`.
+    fn make_room(&mut self, ip: IpAddr) {
+        let greeting = |c: &Conn| matches!(c.stage, Stage::Greeting(_));
+        let mut counts = BTreeMap::<u128, usize>::new();
+        for conn in self.conns.values().filter(|c| greeting(c)) {
+            *counts.entry(crate::transport::prefix(conn.remote.ip())).or_default() += 1;
+        }
+        let own = crate::transport::prefix(ip);
+        let all: usize = counts.values().sum();
+        let crowded = if counts.get(&own).is_some_and(|n| *n >= MAX_GREETING_PER_PREFIX) {
+            Some(own)
+        } else if all >= MAX_GREETING {
+            counts.iter().max_by_key(|(_, count)| **count).map(|(prefix, _)| *prefix)
+        } else {
+            None
+        };
+        let Some(crowded) = crowded else { return };
+        let oldest = self
+            .conns
+            .iter()
+            .filter(|(_, c)| greeting(c) && crate::transport::prefix(c.remote.ip()) == crowded)
+            .min_by_key(|(_, c)| c.resend.until());
+        if let Some(id) = oldest.map(|(id, _)| *id) {
+            self.stats.crowded_out += 1;
+            self.remove(id);
+        }
+    }
+
+    /// A handshake of ours is done.
+    fn dialled(&mut self, now: Instant, unix: UnixTime, id: ConnectionId, done: initiator::Done) {
+        let initiator::Done { established, confirmed } = done;
+        let Some(hash) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
+        if let Some((expires, token)) = established.told.new_token {
+            self.received.insert(now, unix, established.remote, expires, token);
+        }
+        let (skew, address) = (established.skew, established.told.address);
+        self.open(now, id, established, Role::Initiator(confirmed));
+        let event = EndpointEvent::Established { peer: Peer::Outbound(hash), skew, address };
+        self.events.push_back((id, event));
+    }
+
+    /// Somebody proved who they are.
+    fn greeted(&mut self, now: Instant, unix: UnixTime, id: ConnectionId, done: responder::Done) {
+        let responder::Done { established, info, flood, blocks, confirmed_key } = done;
+        let (skew, remote) = (established.skew, established.remote);
+        let address = established.told.address;
+        let wrong = self.check_source && !source_matches(&info, remote.ip());
+        self.open(now, id, established, Role::Responder(confirmed_key));
+        let (token, left) = self.tokens.for_later(now, remote, &mut self.rng);
+        let Some(Stage::Up(session)) = self.conns.get_mut(&id).map(|c| &mut c.stage) else {
+            return;
+        };
+        if wrong {
+            session.refuse(now, Reason::Banned);
+            return;
+        }
+        session.send_token(token.get(), (unix + left).as_secs());
+        let peer = Peer::Inbound { info, flood };
+        self.events.push_back((id, EndpointEvent::Established { peer, skew, address }));
+        session.handle_confirmed(now, unix, &blocks);
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        established: super::Established,
+        role: Role,
+    ) {
+        let super::Established { ids, keys, intro, remote, mtu, rtt, .. } = established;
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let (ours, theirs, mtu) = (ids.ours(), ids.theirs(), mtu.min(self.mtu));
+        let opening = Opening { ours, theirs, keys, intro, remote, mtu, rtt, role };
+        let mut session = Session::new(now, opening, self.rng.fork("session"));
+        session.adopt(now, core::mem::take(&mut conn.queue));
+        conn.stage = Stage::Up(Box::new(session));
+        self.dials.retain(|_, dial| *dial != id);
+    }
+
+    /// A handshake came to nothing. Whoever began it with us is known to nobody.
+    fn fail(&mut self, id: ConnectionId, event: EndpointEvent) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.peer.is_some() {
+            self.events.push_back((id, event));
+        }
+        conn.stage = Stage::Over;
+    }
+
+    /// A session may have something to say, to its owner or to its peer.
+    fn after(&mut self, now: Instant, id: ConnectionId) {
+        self.take_events(now, id);
+        if let Some(conn) = self.conns.get_mut(&id)
+            && !core::mem::replace(&mut conn.ready, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes a session's events, forgets it when it is over, and sets its timer.
+    fn take_events(&mut self, now: Instant, id: ConnectionId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let mut parting = false;
+        let over = match &mut conn.stage {
+            Stage::Up(session) => {
+                while let Some(event) = session.poll_event() {
+                    if let SessionEvent::NewToken { token, expires } = event {
+                        self.received.insert(now, self.unix, session.remote(), expires, token);
+                    } else {
+                        parting |= matches!(event, SessionEvent::Closed(_));
+                        self.events.push_back((id, EndpointEvent::Session(event)));
+                    }
+                }
+                session.is_closed()
+            }
+            Stage::Over => true,
+            Stage::Asking(_) | Stage::Requesting(_) | Stage::Greeting(_) => false,
+        };
+        if over {
+            return self.remove(id);
+        }
+        let due = conn.deadline();
+        if conn.timer != due {
+            if let Some(old) = conn.timer {
+                self.timers.remove(&(old, id));
+            }
+            if let Some(due) = due {
+                self.timers.insert((due, id));
+            }
+            conn.timer = due;
+        }
+        if parting {
+            self.limit_parting(id);
+        }
+    }
+
+    /// Goodbyes are said for a while, but not by any number of sessions.
+    fn limit_parting(&mut self, but: ConnectionId) {
+        let parting = |c: &Conn| matches!(&c.stage, Stage::Up(session) if !session.is_open());
+        if self.conns.values().filter(|c| parting(c)).count() <= MAX_PARTING {
+            return;
+        }
+        let oldest = self
+            .conns
+            .iter()
+            .filter(|(id, c)| **id != but && parting(c))
+            .min_by_key(|(_, c)| c.timer)
+            .map(|(id, _)| *id);
+        if let Some(id) = oldest {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        let Some(conn) = self.conns.remove(&id) else { return };
+        if let Some(at) = conn.timer {
+            self.timers.remove(&(at, id));
+        }
+        if conn.ready {
+            self.ready.retain(|other| *other != id);
+        }
+        self.dials.retain(|_, dial| *dial != id);
+    }
+}
+
+/// What a packet did to a handshake.
+enum Step {
+    /// There is another packet to send.
+    Again(Stage),
+    /// More is to come.
+    More(Stage),
+    Failed(HandshakeError),
+    Dialled(Box<initiator::Done>),
+    Greeted(Box<responder::Done>),
+}
+
+#[cfg(test)]
+mod tests;
