@@ -5,11 +5,9 @@ use super::ntcp2_order::{Left, Sent, check_order};
 use super::transport::{UNIX, routers};
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::time::{Instant, UnixTime};
-use ramson_core::transport::ntcp2::queue::{MAX_BYTES, MAX_MESSAGES};
 use ramson_core::transport::ntcp2::session::{IDLE_JITTER, IDLE_TIMEOUT};
-use ramson_core::transport::ntcp2::{
-    Full, Priority, ReplayCache, Session, SessionError, SessionEvent, Stats,
-};
+use ramson_core::transport::ntcp2::{ReplayCache, Session, SessionError, SessionEvent, Stats};
+use ramson_core::transport::queue::{Full, MAX_BYTES, MAX_MESSAGES, Priority};
 use ramson_core::wire::i2np::{MAX_BODY_LEN, Message, MessageType};
 use ramson_core::wire::ntcp2::{MAX_PAYLOAD_LEN, Reason};
 use ramson_core::wire::router_info::RouterInfo;

@@ -8,8 +8,9 @@ use ramson_core::crypto::{aead, siphash};
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::time::{Instant, UnixTime};
 use ramson_core::transport::ntcp2::{
-    Local, Priority, Remote, ReplayCache, Session, SessionError, SessionEvent,
+    Local, Remote, ReplayCache, Session, SessionError, SessionEvent,
 };
+use ramson_core::transport::queue::Priority;
 use ramson_core::wire::base64;
 use ramson_core::wire::i2np::{Message, MessageType};
 use ramson_core::wire::identity::Identity;

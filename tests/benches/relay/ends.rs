@@ -6,7 +6,8 @@ use ramson_core::crypto::x25519::PrivateKey;
 use ramson_core::keys::RouterKeys;
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::time::{Instant, UnixTime};
-use ramson_core::transport::ntcp2::{Local, Priority, Remote, ReplayCache, Session, SessionEvent};
+use ramson_core::transport::ntcp2::{Local, Remote, ReplayCache, Session, SessionEvent};
+use ramson_core::transport::queue::Priority;
 use ramson_core::tunnel::{
     Hop, OutboundId, PoolConfig, PoolId, TransitLimits, TunnelAction, TunnelConfig, Tunnels,
 };

@@ -1,12 +1,13 @@
 //! All SSU2 sessions of a router: which packet belongs to which, handshakes, tokens and their limits.
 
 mod conn;
+mod greeting;
+mod strangers;
 
-use super::handshake::initiator::{Answered, Start};
-use super::handshake::responder::{Confirmed, Request};
-use super::handshake::{HandshakeError, Ids, Outcome, initiator, responder, retry};
-use super::session::{Opening, Role, Session, SessionEvent};
-use super::{Local, ReceivedTokens, Remote, Tokens, source_matches};
+use super::handshake::initiator::Start;
+use super::handshake::{HandshakeError, Ids};
+use super::session::{Session, SessionEvent};
+use super::{Local, ReceivedTokens, Remote, Tokens};
 use crate::audit::{Audit, Bound};
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
@@ -15,17 +16,14 @@ use crate::transport::bandwidth::Bucket;
 use crate::transport::queue::{Full, Priority};
 use crate::wire::i2np::Message;
 use crate::wire::router_info::RouterInfo;
-use crate::wire::ssu2::{
-    ConnectionId, Header, LongHeader, LongKind, MAX_PACKET_LEN, MIN_PACKET_LEN, Reason, protect,
-};
+use crate::wire::ssu2::{ConnectionId, MAX_PACKET_LEN, MIN_PACKET_LEN, Reason, protect};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use conn::{Conn, Resend, Stage};
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
-use log::{debug, trace};
 
 /// Handshakes that others began and that are not done: in all, and of one IPv4 address or IPv6 /64. For another one
 /// the oldest of whoever has most goes.
@@ -373,271 +371,6 @@ impl Endpoint {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// A packet for a session that we know.
-    fn handle_known(
-        &mut self,
-        now: Instant,
-        unix: UnixTime,
-        id: ConnectionId,
-        from: SocketAddr,
-        packet: &mut [u8],
-    ) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        if let Stage::Up(session) = &mut conn.stage {
-            session.handle_packet(now, unix, from, packet);
-            return self.after(now, id);
-        }
-        if from != conn.remote {
-            // Nobody moves in the middle of a handshake.
-            self.stats.strays += 1;
-            return;
-        }
-        // A SessionConfirmed under the wrong key looks like any packet now and then, but not like one that has the
-        // ids, the network and the version.
-        if let Stage::Greeting(state) = &conn.stage
-            && let Ok(Header::Long(header)) = protect::peek(packet, id, self.local.intro())
-            && header.kind == LongKind::SessionRequest
-            && header.is_ours(self.local.net_id())
-            && header.source == state.ids().theirs()
-        {
-            let _plain = protect::unprotect(packet, id, self.local.intro());
-            if state.is_answer_to(packet) {
-                // Our answer was lost, or is on its way.
-                conn.resend.repeat(now);
-                return self.after(now, id);
-            }
-            // With another token, it begins anew.
-            let asked = retry::Asked { header, len: packet.len(), from };
-            return self.handle_request(now, unix, &header, &asked, packet);
-        }
-        let rng = &mut self.rng;
-        let stage = core::mem::replace(&mut conn.stage, Stage::Over);
-        let step = match stage {
-            Stage::Asking(state) => match state.handle(now, unix, packet, rng) {
-                Outcome::Ignored(state, error) => Err((Stage::Asking(Box::new(state)), error)),
-                Outcome::Next(next) => Ok(Step::Again(Stage::Requesting(Box::new(next)))),
-                Outcome::Failed(error) => Ok(Step::Failed(error)),
-            },
-            Stage::Requesting(state) => match state.handle(now, unix, packet, rng) {
-                Outcome::Ignored(state, error) => Err((Stage::Requesting(Box::new(state)), error)),
-                Outcome::Next(Answered::Retried(next)) => {
-                    Ok(Step::Again(Stage::Requesting(Box::new(next))))
-                }
-                Outcome::Next(Answered::Established(done)) => Ok(Step::Dialled(Box::new(done))),
-                Outcome::Failed(error) => Ok(Step::Failed(error)),
-            },
-            Stage::Greeting(state) => match state.handle(now, unix, packet) {
-                Outcome::Ignored(state, error) => Err((Stage::Greeting(Box::new(state)), error)),
-                Outcome::Next(Confirmed::Incomplete(state)) => {
-                    Ok(Step::More(Stage::Greeting(Box::new(state))))
-                }
-                Outcome::Next(Confirmed::Established(done)) => Ok(Step::Greeted(Box::new(done))),
-                Outcome::Failed(error) => Ok(Step::Failed(error)),
-            },
-            stage @ (Stage::Up(_) | Stage::Over) => Err((stage, HandshakeError::Unexpected)),
-        };
-        match step {
-            Ok(Step::Again(stage)) => {
-                conn.stage = stage;
-                conn.resend.restart(now);
-            }
-            Ok(Step::More(stage)) => conn.stage = stage,
-            Ok(Step::Failed(error)) => self.fail(id, EndpointEvent::Failed(error)),
-            Ok(Step::Dialled(done)) => self.dialled(now, unix, id, *done),
-            Ok(Step::Greeted(done)) => self.greeted(now, unix, id, *done),
-            Err((stage, error)) => {
-                conn.stage = stage;
-                trace!("ssu2: packet of a handshake ignored: {error}");
-            }
-        }
-        self.after(now, id);
-    }
-
-    /// A packet for nobody: somebody may want to talk to us.
-    fn handle_stranger(
-        &mut self,
-        now: Instant,
-        unix: UnixTime,
-        id: ConnectionId,
-        from: SocketAddr,
-        packet: &mut [u8],
-    ) {
-        let len = packet.len();
-        let header = match protect::unprotect(packet, id, self.local.intro()) {
-            Ok(Header::Long(header)) if header.is_ours(self.local.net_id()) => header,
-            Ok(_) | Err(_) => {
-                self.stats.strays += 1;
-                return;
-            }
-        };
-        let asked = retry::Asked { header, len, from };
-        match header.kind {
-            LongKind::TokenRequest => {
-                match retry::token_request(&self.local, unix, &header, packet) {
-                    Ok(_) => self.answer(now, unix, &asked, None),
-                    Err(error) => match error.reason() {
-                        Some(reason) => self.answer(now, unix, &asked, Some(reason)),
-                        None => self.stats.strays += 1,
-                    },
-                }
-            }
-            LongKind::SessionRequest => self.handle_request(now, unix, &header, &asked, packet),
-            LongKind::SessionCreated
-            | LongKind::Retry
-            | LongKind::PeerTest
-            | LongKind::HolePunch => self.stats.strays += 1,
-        }
-    }
-
-    fn handle_request(
-        &mut self,
-        now: Instant,
-        unix: UnixTime,
-        header: &LongHeader,
-        asked: &retry::Asked,
-        packet: &mut [u8],
-    ) {
-        // No key exchange before it is shown that the peer receives at its address.
-        let token = match self.tokens.check(now, asked.from, header.token) {
-            Ok(token) => token,
-            Err(error) => {
-                trace!("ssu2: {error}");
-                return self.answer(now, unix, asked, None);
-            }
-        };
-        let (local, tokens) = (self.local.clone(), &mut self.tokens);
-        let request = match Request::open(local, tokens, token, header, packet, unix) {
-            Ok(request) => request,
-            Err(error) => {
-                if let Some(reason) = error.reason() {
-                    self.answer(now, unix, asked, Some(reason));
-                }
-                return;
-            }
-        };
-        match request.create(now, unix, None, &mut self.rng) {
-            Ok(state) => {
-                let id = state.ids().ours();
-                self.remove(id);
-                self.make_room(asked.from.ip());
-                let stage = Stage::Greeting(Box::new(state));
-                let resend = Resend::new(now, GREETING_TIMEOUT);
-                self.conns.insert(id, Conn::new(asked.from, None, stage, resend));
-                self.after(now, id);
-            }
-            Err(error) => debug!("ssu2: no SessionCreated: {error}"),
-        }
-    }
-
-    /// Sends a Retry, unless too many went lately.
-    fn answer(&mut self, now: Instant, unix: UnixTime, asked: &retry::Asked, no: Option<Reason>) {
-        if self.answers.len() >= MAX_ANSWERS || self.may_answer.available(now) == 0 {
-            self.stats.withheld += 1;
-            return;
-        }
-        let answer = match no {
-            Some(reason) => retry::Answer::Refused(reason),
-            None => retry::Answer::Token(self.tokens.for_retry(now, asked.from, &mut self.rng)),
-        };
-        let mut packet = Vec::new();
-        match retry::retry(&self.local, asked, answer, unix, &mut self.rng, &mut packet) {
-            Ok(()) => {
-                self.may_answer.take(packet.len());
-                self.stats.retries += 1;
-                self.answers.push_back((asked.from, packet));
-            }
-            Err(_) => self.stats.strays += 1,
-        }
-    }
-
-    /// Makes room for a handshake with somebody at `ip`.
-    fn make_room(&mut self, ip: IpAddr) {
-        let greeting = |c: &Conn| matches!(c.stage, Stage::Greeting(_));
-        let mut counts = BTreeMap::<u128, usize>::new();
-        for conn in self.conns.values().filter(|c| greeting(c)) {
-            *counts.entry(crate::transport::prefix(conn.remote.ip())).or_default() += 1;
-        }
-        let own = crate::transport::prefix(ip);
-        let all: usize = counts.values().sum();
-        let crowded = if counts.get(&own).is_some_and(|n| *n >= MAX_GREETING_PER_PREFIX) {
-            Some(own)
-        } else if all >= MAX_GREETING {
-            counts.iter().max_by_key(|(_, count)| **count).map(|(prefix, _)| *prefix)
-        } else {
-            None
-        };
-        let Some(crowded) = crowded else { return };
-        let oldest = self
-            .conns
-            .iter()
-            .filter(|(_, c)| greeting(c) && crate::transport::prefix(c.remote.ip()) == crowded)
-            .min_by_key(|(_, c)| c.resend.until());
-        if let Some(id) = oldest.map(|(id, _)| *id) {
-            self.stats.crowded_out += 1;
-            self.remove(id);
-        }
-    }
-
-    /// A handshake of ours is done.
-    fn dialled(&mut self, now: Instant, unix: UnixTime, id: ConnectionId, done: initiator::Done) {
-        let initiator::Done { established, confirmed } = done;
-        let Some(hash) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
-        if let Some((expires, token)) = established.told.new_token {
-            self.received.insert(now, unix, established.remote, expires, token);
-        }
-        let (skew, address) = (established.skew, established.told.address);
-        self.open(now, id, established, Role::Initiator(confirmed));
-        let event = EndpointEvent::Established { peer: Peer::Outbound(hash), skew, address };
-        self.events.push_back((id, event));
-    }
-
-    /// Somebody proved who they are.
-    fn greeted(&mut self, now: Instant, unix: UnixTime, id: ConnectionId, done: responder::Done) {
-        let responder::Done { established, info, flood, blocks, confirmed_key } = done;
-        let (skew, remote) = (established.skew, established.remote);
-        let address = established.told.address;
-        let wrong = self.check_source && !source_matches(&info, remote.ip());
-        self.open(now, id, established, Role::Responder(confirmed_key));
-        let (token, left) = self.tokens.for_later(now, remote, &mut self.rng);
-        let Some(Stage::Up(session)) = self.conns.get_mut(&id).map(|c| &mut c.stage) else {
-            return;
-        };
-        if wrong {
-            session.refuse(now, Reason::Banned);
-            return;
-        }
-        session.send_token(token.get(), (unix + left).as_secs());
-        let peer = Peer::Inbound { info, flood };
-        self.events.push_back((id, EndpointEvent::Established { peer, skew, address }));
-        session.handle_confirmed(now, unix, &blocks);
-    }
-
-    fn open(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        established: super::Established,
-        role: Role,
-    ) {
-        let super::Established { ids, keys, intro, remote, mtu, rtt, .. } = established;
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        let (ours, theirs, mtu) = (ids.ours(), ids.theirs(), mtu.min(self.mtu));
-        let opening = Opening { ours, theirs, keys, intro, remote, mtu, rtt, role };
-        let mut session = Session::new(now, opening, self.rng.fork("session"));
-        session.adopt(now, core::mem::take(&mut conn.queue));
-        conn.stage = Stage::Up(Box::new(session));
-        self.dials.retain(|_, dial| *dial != id);
-    }
-
-    /// A handshake came to nothing. Whoever began it with us is known to nobody.
-    fn fail(&mut self, id: ConnectionId, event: EndpointEvent) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        if conn.peer.is_some() {
-            self.events.push_back((id, event));
-        }
-        conn.stage = Stage::Over;
-    }
-
     /// A session may have something to say, to its owner or to its peer.
     fn after(&mut self, now: Instant, id: ConnectionId) {
         self.take_events(now, id);
@@ -712,17 +445,6 @@ impl Endpoint {
         }
         self.dials.retain(|_, dial| *dial != id);
     }
-}
-
-/// What a packet did to a handshake.
-enum Step {
-    /// There is another packet to send.
-    Again(Stage),
-    /// More is to come.
-    More(Stage),
-    Failed(HandshakeError),
-    Dialled(Box<initiator::Done>),
-    Greeted(Box<responder::Done>),
 }
 
 #[cfg(test)]

@@ -193,7 +193,6 @@ impl Tokens {
     }
 
     /// What is held, and what may be.
-
     pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
         for log in &self.used {
             audit.see("ssu2: tokens used", log.len, Self::LOG_CAPACITY);

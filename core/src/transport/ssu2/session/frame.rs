@@ -123,14 +123,16 @@ mod tests {
                 let mut out = Vec::new();
                 Frame::Part(part.clone()).put(&mut Writer::new(&mut out, payload)).unwrap();
                 let full = out.len() == payload;
-                match Blocks::new(&out).next().unwrap().unwrap() {
-                    Block::FirstFragment { message: 7, bytes } if n == 0 => whole.extend(bytes),
-                    Block::FollowOn { number, last, message: 7, bytes } => {
-                        assert_eq!((usize::from(number), last), (n, n + 1 == parts.len()), "{len}");
-                        assert!(full || last, "{len}");
-                        whole.extend(bytes);
-                    }
-                    block => panic!("{block:?}"),
+                let block = Blocks::new(&out).next().unwrap().unwrap();
+                if let Block::FirstFragment { message: 7, bytes } = block {
+                    assert_eq!(n, 0, "{len}");
+                    whole.extend(bytes);
+                } else if let Block::FollowOn { number, last, message: 7, bytes } = block {
+                    assert_eq!((usize::from(number), last), (n, n + 1 == parts.len()), "{len}");
+                    assert!(full || last, "{len}");
+                    whole.extend(bytes);
+                } else {
+                    panic!("{block:?}");
                 }
             }
             assert_eq!(Message::decode_short(&whole), Ok(message), "{len}");

@@ -3,6 +3,8 @@
 mod event;
 mod flight;
 mod frame;
+mod incoming;
+mod outgoing;
 mod reassembly;
 mod received;
 mod recent;
@@ -14,16 +16,14 @@ use super::super::queue::{Full, Priority, SendQueue};
 use super::keys::DataKeys;
 use crate::audit::{Audit, Bound};
 use crate::crypto::Key32;
-use crate::crypto::aead::{self, TAG_LEN};
+use crate::crypto::aead::TAG_LEN;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, earliest};
 use crate::wire::i2np::{DatabaseStore, Message, MessageType, StoreEntry};
-use crate::wire::router_info::{MAX_ROUTER_INFO_LEN, RouterInfo};
+use crate::wire::router_info::RouterInfo;
 use crate::wire::ssu2::{
-    BLOCK_HEADER_LEN, Block, Blocks, ConnectionId, Family, Header, MIN_MTU, PacketType, Reason,
-    SHORT_HEADER_LEN, ShortHeader, ShortKind, Writer, protect,
+    BLOCK_HEADER_LEN, ConnectionId, Family, MIN_MTU, PacketType, Reason, SHORT_HEADER_LEN,
 };
-use crate::wire::{codec::DecodeError, gzip};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -32,6 +32,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use flight::Flight;
 use frame::{Frame, Part};
+use incoming::Blocked;
 use log::{debug, trace};
 use reassembly::Reassembly;
 use received::Received;
@@ -462,371 +463,6 @@ impl Session {
         parts.into_iter().fold(state, earliest)
     }
 
-    fn transmit(&mut self, now: Instant, unix: UnixTime, out: &mut Vec<u8>) -> Option<SocketAddr> {
-        let remote = self.route.remote();
-        match &mut self.state {
-            State::Confirming(confirming) if now >= confirming.next => {
-                let datagram = confirming.datagrams.get(confirming.at)?;
-                out.extend_from_slice(datagram);
-                confirming.at += 1;
-                if confirming.at == confirming.datagrams.len() {
-                    confirming.at = 0;
-                    confirming.next = now + confirming.again;
-                    confirming.again *= 2;
-                }
-                return Some(remote);
-            }
-            State::Closing { reason, left, next, .. } => {
-                if *left == 0 || now < *next {
-                    return None;
-                }
-                *left -= 1;
-                *next = now + GOODBYE_AGAIN;
-                let (packets, reason) = (self.received.packets(), *reason);
-                self.write(now, out, |writer| {
-                    let _fits = writer.put(&Block::Termination { packets, reason });
-                })?;
-                return Some(remote);
-            }
-            State::Closed => return None,
-            State::Confirming(_) | State::Confirmed { .. } | State::Open => {}
-        }
-        if let Some((to, data)) = self.route.answer() {
-            self.write(now, out, |writer| {
-                let _fits = writer.put(&Block::PathResponse(&data));
-            })?;
-            return Some(to);
-        }
-        if let Some((to, challenge)) = self.route.challenge(now) {
-            self.write(now, out, |writer| {
-                let _fits = writer.put(&Block::PathChallenge(&challenge));
-            })?;
-            return Some(to);
-        }
-        if self.transmit_data(now, unix, out) {
-            return Some(remote);
-        }
-        if self.is_open() && self.received.ack_at().is_some_and(|at| at <= now) {
-            let ranges: Vec<_> = self.received.ranges().collect();
-            self.received.acked();
-            self.write(now, out, |writer| {
-                let _fits = writer.ack(ranges, MAX_ACK_PAIRS);
-            })?;
-            return Some(remote);
-        }
-        None
-    }
-
-    /// Appends a packet with what has to arrive, if there is something and it may go.
-    fn transmit_data(&mut self, now: Instant, unix: UnixTime, out: &mut Vec<u8>) -> bool {
-        self.paced = None;
-        if !self.has_data(now, unix) {
-            return false;
-        }
-        match self.flight.gate(now) {
-            Some(at) if at <= now => {}
-            later => {
-                self.paced = later;
-                return false;
-            }
-        }
-        let Some((start, number)) = self.begin(now, out) else { return false };
-        let payload = out.len();
-        let limit = self.payload(self.mtu);
-        let mut frames = Vec::new();
-        let mut writer = Writer::new(out, limit);
-        if self.received.ack_at().is_some() {
-            let _fits = writer.ack(self.received.ranges(), ACK_PAIRS);
-            self.received.acked();
-        }
-        while let Some(frame) = self.next_frame(now, unix, &mut writer) {
-            frames.push(frame);
-        }
-        let sent = frames.len() as u64;
-        let large = out.len() - start + TAG_LEN > self.family().packet_len(MIN_MTU);
-        self.active = now;
-        self.flight.note(now, frames, large);
-        self.stats.messages_out += sent;
-        self.finish(start, payload, limit, number, out);
-        true
-    }
-
-    /// Whether something waits that has to arrive. Drops what is too old.
-    fn has_data(&mut self, now: Instant, unix: UnixTime) -> bool {
-        while self
-            .flight
-            .again()
-            .is_some_and(|f| f.expires().is_some_and(|at| at + MAX_LATE < unix))
-        {
-            let _late = self.flight.take_again();
-            self.stats.dropped += 1;
-        }
-        self.flight.has_again()
-            || !self.first.is_empty()
-            || !self.parts.is_empty()
-            || self.queue.peek_len(now, unix).is_some()
-    }
-
-    /// Writes the next thing that fits, and gives it out.
-    fn next_frame(
-        &mut self,
-        now: Instant,
-        unix: UnixTime,
-        writer: &mut Writer<'_>,
-    ) -> Option<Frame> {
-        let whole = self.payload(self.mtu) - ACK_ROOM;
-        while let Some(frame) = self.flight.again() {
-            if frame.put(writer).is_ok() {
-                return self.flight.take_again();
-            }
-            // What was cut for longer packets than there may be now is lost with its message.
-            let hopeless = writer.room() >= whole;
-            if !hopeless {
-                return None;
-            }
-            let _too_long = self.flight.take_again();
-            self.stats.dropped += 1;
-        }
-        if let Some(frame) = self.first.front() {
-            frame.put(writer).ok()?;
-            return self.first.pop_front();
-        }
-        loop {
-            if let Some(part) = self.parts.front() {
-                let frame = Frame::Part(part.clone());
-                match frame.put(writer) {
-                    Ok(()) => {
-                        self.parts.pop_front();
-                        return Some(frame);
-                    }
-                    Err(_) if writer.room() >= whole => {
-                        self.parts.clear();
-                        self.stats.dropped += 1;
-                    }
-                    Err(_) => return None,
-                }
-            }
-            let len = self.queue.peek_len(now, unix)?;
-            if len <= whole && len > writer.room() {
-                return None;
-            }
-            let message = self.queue.pop()?;
-            if len <= whole {
-                let frame = Frame::Message(message);
-                return frame.put(writer).ok().map(|()| frame);
-            }
-            self.parts = Part::cut(&message, whole).into();
-            if self.parts.is_empty() {
-                self.stats.dropped += 1;
-            }
-        }
-    }
-
-    /// Appends a packet of one block that nobody waits for.
-    fn write(
-        &mut self,
-        now: Instant,
-        out: &mut Vec<u8>,
-        blocks: impl FnOnce(&mut Writer<'_>),
-    ) -> Option<()> {
-        let (start, number) = self.begin(now, out)?;
-        let payload = out.len();
-        let limit = self.payload(MIN_MTU);
-        blocks(&mut Writer::new(out, limit));
-        self.flight.note(now, Vec::new(), false);
-        self.finish(start, payload, limit, number, out);
-        Some(())
-    }
-
-    /// Appends the header of the next packet; says where it starts, and its number.
-    fn begin(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<(usize, u32)> {
-        let number = self.flight.next_number();
-        if number == u32::MAX {
-            // A nonce is never used twice.
-            self.end(now, SessionError::Numbers);
-            self.state = State::Closed;
-            return None;
-        }
-        let start = out.len();
-        let kind = ShortKind::Data { immediate_ack: false };
-        ShortHeader { destination: self.theirs, number, kind }.encode(out);
-        Some((start, number))
-    }
-
-    /// Pads, seals and protects what was appended since `start`.
-    fn finish(
-        &mut self,
-        start: usize,
-        payload: usize,
-        limit: usize,
-        number: u32,
-        out: &mut Vec<u8>,
-    ) {
-        let len = out.len() - payload;
-        let padding = self.rng.below(PADDING) as usize;
-        if len + BLOCK_HEADER_LEN + padding <= limit {
-            let mut block = Vec::new();
-            let _fits = Writer::new(&mut block, limit - len).put(&Block::Padding(padding as u16));
-            out.append(&mut block);
-        }
-        let Some((header, text)) =
-            out.get_mut(start..).and_then(|p| p.split_at_mut_checked(SHORT_HEADER_LEN))
-        else {
-            return;
-        };
-        let tag = aead::seal(&self.keys.send.data, number.into(), header, text);
-        out.extend_from_slice(&tag);
-        if let Some(packet) = out.get_mut(start..) {
-            // It is long enough: the padding or what it has no room beside.
-            let _protected = protect::protect(packet, &self.intro, &self.keys.send.header);
-        }
-    }
-
-    /// Removes the protection of a packet and opens it; gives its number, and whether it asks for an
-    /// acknowledgement.
-    fn open(&mut self, now: Instant, packet: &mut [u8]) -> Option<(u32, bool)> {
-        let header = protect::unprotect(packet, self.ours, &self.keys.receive.header);
-        let Ok(Header::Short(ShortHeader {
-            number, kind: ShortKind::Data { immediate_ack }, ..
-        })) = header
-        else {
-            self.handle_other(now, packet, header);
-            return None;
-        };
-        if self.received.is_known(number) {
-            self.stats.repeated += 1;
-            return None;
-        }
-        let (header, sealed) = packet.split_at_mut_checked(SHORT_HEADER_LEN)?;
-        if aead::open(&self.keys.receive.data, number.into(), header, sealed).is_err() {
-            self.stats.forged += 1;
-            return None;
-        }
-        Some((number, immediate_ack))
-    }
-
-    /// A packet that is none of the data phase. SessionConfirmed that comes again says that our acknowledgement
-    /// was lost; whoever forges that gets a packet now and then, to where the peer is.
-    fn handle_other(&mut self, now: Instant, packet: &[u8], header: Result<Header, DecodeError>) {
-        let again = match &self.state {
-            State::Confirmed { header, .. } => {
-                let kind = protect::peek(packet, self.ours, header).map(|h| h.packet_type());
-                kind == Ok(PacketType::SessionConfirmed)
-            }
-            State::Confirming(_) | State::Open | State::Closing { .. } | State::Closed => false,
-        };
-        if again {
-            self.stats.repeated += 1;
-            self.received.wants_ack(now, true, None);
-        } else {
-            trace!("ssu2: not a data packet: {header:?}");
-            self.stats.forged += 1;
-        }
-    }
-
-    /// All blocks of a packet.
-    fn handle_blocks(
-        &mut self,
-        now: Instant,
-        unix: UnixTime,
-        from: SocketAddr,
-        payload: &[u8],
-    ) -> Result<Blocked, SessionError> {
-        let mut blocked = Blocked::default();
-        for block in Blocks::new(payload) {
-            let block = block.map_err(|error| {
-                debug!("ssu2: block: {error}");
-                SessionError::Payload
-            })?;
-            blocked.elicits |= block.elicits_ack();
-            match block {
-                Block::Message(bytes) => self.handle_message(now, bytes),
-                Block::FirstFragment { message, bytes } => {
-                    self.handle_part(now, message, 0, false, bytes);
-                }
-                Block::FollowOn { number, last, message, bytes } => {
-                    self.handle_part(now, message, number, last, bytes);
-                }
-                Block::Ack(ack) => {
-                    let news = self.flight.handle_ack(now, &ack).map_err(|_| SessionError::Ack)?;
-                    if news {
-                        self.active = now;
-                    }
-                }
-                Block::RouterInfo { flood, gzip, bytes } => {
-                    self.handle_router_info(flood, gzip, bytes);
-                }
-                Block::DateTime(seconds) => {
-                    let skew = i64::from(seconds) - i64::from(unix.as_secs_rounded());
-                    self.tell(SessionEvent::Skew(skew));
-                }
-                Block::Address(address) => self.tell(SessionEvent::Address(address)),
-                Block::NewToken { expires, token } => {
-                    self.tell(SessionEvent::NewToken { token, expires });
-                }
-                Block::PathChallenge(data) => self.route.handle_challenge(from, data),
-                Block::PathResponse(data) => {
-                    if self.route.handle_response(from, data) {
-                        self.flight.moved(now);
-                        self.mtu = MIN_MTU;
-                        self.tell(SessionEvent::Moved(from));
-                    }
-                }
-                Block::Termination { reason, .. } => return Err(SessionError::Terminated(reason)),
-                Block::Congestion { immediate_ack, .. } => blocked.soon |= immediate_ack,
-                // Introductions and peer tests go over the owner's head for now.
-                _ => {}
-            }
-        }
-        Ok(blocked)
-    }
-
-    fn handle_part(&mut self, now: Instant, message: u32, number: u8, last: bool, bytes: &[u8]) {
-        if let Some(whole) = self.reassembly.handle(now, message, number, last, bytes) {
-            self.handle_message(now, &whole);
-        }
-    }
-
-    fn handle_message(&mut self, now: Instant, bytes: &[u8]) {
-        let Ok(message) = Message::decode_short(bytes) else {
-            self.stats.malformed += 1;
-            return;
-        };
-        if self.recent.is_new(now, message.id) {
-            self.stats.messages_in += 1;
-            self.tell(SessionEvent::Message(message));
-        } else {
-            self.stats.repeated_messages += 1;
-        }
-    }
-
-    fn handle_router_info(&mut self, flood: bool, gzipped: bool, bytes: &[u8]) {
-        let decoded = if gzipped {
-            gzip::gunzip(bytes, MAX_ROUTER_INFO_LEN).and_then(|bytes| RouterInfo::decode(&bytes))
-        } else {
-            RouterInfo::decode(bytes)
-        };
-        match decoded {
-            Ok(info) => self.tell(SessionEvent::RouterInfo { info, flood }),
-            Err(_) => self.stats.malformed += 1,
-        }
-    }
-
-    /// A packet came while we say goodbye. Only the peer's own goodbye matters.
-    fn handle_late(&mut self, now: Instant, payload: &[u8]) {
-        let ends = |b: Result<Block<'_>, _>| matches!(b, Ok(Block::Termination { .. }));
-        let State::Closing { reason, left, next, .. } = &mut self.state else { return };
-        if Blocks::new(payload).any(ends) {
-            if *reason == Reason::TerminationReceived {
-                // It has not heard ours.
-                *next = now.max(*next);
-            } else {
-                *left = 0;
-                self.state = State::Closed;
-            }
-        }
-    }
-
     fn tell(&mut self, event: SessionEvent) {
         if self.events.len() < MAX_EVENTS {
             self.events.push_back(event);
@@ -872,13 +508,6 @@ impl Session {
     const fn payload(&self, mtu: u16) -> usize {
         PacketType::Data.max_payload(mtu, self.family())
     }
-}
-
-/// What a packet's blocks ask for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Blocked {
-    elicits: bool,
-    soon: bool,
 }
 
 #[cfg(test)]

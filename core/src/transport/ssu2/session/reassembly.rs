@@ -4,6 +4,7 @@ use crate::audit::Audit;
 use crate::time::Instant;
 use crate::wire::i2np::{MAX_BODY_LEN, SHORT_HEADER_LEN};
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -84,8 +85,8 @@ impl Reassembly {
             self.drop_message(message);
             return None;
         }
-        if !partial.parts.contains_key(&number) {
-            partial.parts.insert(number, bytes.to_vec());
+        if let Entry::Vacant(free) = partial.parts.entry(number) {
+            free.insert(bytes.to_vec());
             partial.bytes += bytes.len();
             self.bytes += bytes.len();
         }

@@ -86,7 +86,6 @@ impl ReceivedTokens {
     }
 
     /// What is held, and what may be.
-
     pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
         audit.see("ssu2: tokens received", self.tokens.len(), Self::CAPACITY);
         audit.see("ssu2: tokens received, by expiry", self.expiries.len(), self.tokens.len());

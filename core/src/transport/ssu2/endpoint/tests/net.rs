@@ -83,19 +83,23 @@ impl Host {
 
     /// Sessions that came about, with the peers' names.
     pub(super) fn established(&self) -> Vec<(ConnectionId, Hash)> {
-        let up = self.events.iter().filter_map(|(id, event)| match event {
-            EndpointEvent::Established { peer, .. } => Some((*id, peer.hash())),
-            _ => None,
-        });
-        up.collect()
+        let mut up = Vec::new();
+        for (id, event) in &self.events {
+            if let EndpointEvent::Established { peer, .. } = event {
+                up.push((*id, peer.hash()));
+            }
+        }
+        up
     }
 
     pub(super) fn got(&self) -> Vec<u32> {
-        let messages = self.events.iter().filter_map(|(_, event)| match event {
-            EndpointEvent::Session(SessionEvent::Message(message)) => Some(message.id),
-            _ => None,
-        });
-        messages.collect()
+        let mut ids = Vec::new();
+        for (_, event) in &self.events {
+            if let EndpointEvent::Session(SessionEvent::Message(message)) = event {
+                ids.push(message.id);
+            }
+        }
+        ids
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::super::*;
 use super::net::*;
+use crate::crypto::aead;
 use crate::crypto::noise::{Protocol, SymmetricState};
+use crate::wire::ssu2::{Block, ShortHeader, ShortKind, Writer, protect};
 
 /// Row F23 of the reliability budget: ten forged packets for each true one.
 #[test]

@@ -4,7 +4,7 @@ use super::super::*;
 use crate::crypto::noise::{Protocol, SymmetricState};
 use crate::crypto::x25519::PublicKey;
 use crate::rng::Seed;
-use crate::wire::ssu2::Fragment;
+use crate::wire::ssu2::{Fragment, ShortHeader, ShortKind, protect};
 use alloc::collections::BTreeMap;
 use alloc::vec;
 
@@ -212,22 +212,19 @@ impl Net {
 
     /// The ids of the messages that `side` got, whose content has to be right.
     pub(super) fn got(&self, side: usize) -> Vec<u32> {
-        let messages = self.events[side].iter().filter_map(|event| match event {
-            SessionEvent::Message(got) => Some(got),
-            _ => None,
-        });
-        messages
-            .map(|got| {
+        let mut ids = Vec::new();
+        for event in &self.events[side] {
+            if let SessionEvent::Message(got) = event {
                 assert_eq!(*got, message(got.id, got.body.len()), "other bytes arrived");
-                got.id
-            })
-            .collect()
+                ids.push(got.id);
+            }
+        }
+        ids
     }
 
     pub(super) fn ended(&self, side: usize) -> Option<Result<Reason, SessionError>> {
-        self.events[side].iter().find_map(|event| match event {
-            SessionEvent::Closed(result) => Some(*result),
-            _ => None,
+        self.events[side].iter().find_map(|event| {
+            if let SessionEvent::Closed(result) = event { Some(*result) } else { None }
         })
     }
 }
