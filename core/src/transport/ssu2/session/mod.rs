@@ -298,7 +298,7 @@ impl Session {
         audit.see("ssu2: events", self.events.len(), MAX_EVENTS + 1);
     }
 
-    /// A datagram arrived whose [destination](protect::destination) is [`Self::id`]. It is opened in place. What does
+    /// A datagram arrived whose [destination](crate::wire::ssu2::protect::destination) is [`Self::id`]. It is opened in place. What does
     /// not authenticate changes nothing but a counter.
     pub fn handle_packet(
         &mut self,
