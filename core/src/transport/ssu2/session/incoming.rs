@@ -147,7 +147,10 @@ impl Session {
         last: bool,
         bytes: &[u8],
     ) {
-        if let Some(whole) = self.reassembly.handle(now, message, number, last, bytes) {
+        if self.recent.is_known(message) {
+            // A part of what is whole by now: it would wait in vain, in the place of others.
+            self.stats.repeated_messages += 1;
+        } else if let Some(whole) = self.reassembly.handle(now, message, number, last, bytes) {
             self.handle_message(now, &whole);
         }
     }

@@ -22,6 +22,11 @@ impl Recent {
         self.order.len()
     }
 
+    /// True when a message with this id came lately.
+    pub(super) fn is_known(&self, id: u32) -> bool {
+        self.ids.contains(&id)
+    }
+
     /// True when this message is the first with its id.
     pub(super) fn is_new(&mut self, now: Instant, id: u32) -> bool {
         while self.order.front().is_some_and(|(at, _)| {
@@ -49,6 +54,7 @@ mod tests {
         let now = Instant::ZERO;
         assert!(recent.is_new(now, 1));
         assert!(!recent.is_new(now + LIFETIME / 2, 1));
+        assert!(recent.is_known(1) && !recent.is_known(2));
         assert!(recent.is_new(now + LIFETIME, 1));
         for id in 2..10_000 {
             assert!(recent.is_new(now + LIFETIME, id));
