@@ -4,6 +4,8 @@ use core::time::Duration;
 
 /// The most that reordering may delay finding a loss.
 const MAX_REORDERING: Duration = Duration::from_secs(1);
+/// Less than this is none: the order is kept, and clocks are not better.
+const LEAST_REORDERING: Duration = Duration::from_millis(2);
 /// Acknowledged packets after which half of a path's reordering is forgotten.
 const REORDERING_MEMORY: u32 = 1024;
 
@@ -29,6 +31,9 @@ impl Reordering {
         if self.acked >= REORDERING_MEMORY {
             self.acked = 0;
             self.patience /= 2;
+            if self.patience < LEAST_REORDERING {
+                self.patience = Duration::ZERO;
+            }
         }
     }
 

@@ -39,6 +39,13 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWERS: u64 = 256 * 1024;
 /// Answers that wait to be sent; what asks for more is dropped.
 const MAX_ANSWERS: usize = 64;
+/// Handshakes of others that are looked into in a second: each costs two key exchanges. With fewer than the log of
+/// used tokens has places for while they are good, it is never full.
+const REQUESTS: u64 = 500;
+/// What one costs in the bucket, whose burst is a quarter of a second's.
+const REQUEST: usize = 1024;
+/// Bytes of messages that are not whole, in all sessions; whoever has most loses them.
+const MAX_PARTS: usize = 16 * 1024 * 1024;
 /// Sessions that say goodbye at a time; the oldest goes.
 const MAX_PARTING: usize = 256;
 
@@ -92,6 +99,8 @@ pub struct Endpoint {
     ready: VecDeque<ConnectionId>,
     answers: VecDeque<(SocketAddr, Vec<u8>)>,
     may_answer: Bucket,
+    may_greet: Bucket,
+    parts: usize,
     tokens: Tokens,
     received: ReceivedTokens,
     events: VecDeque<(ConnectionId, EndpointEvent)>,
@@ -138,6 +147,8 @@ impl Endpoint {
             ready: VecDeque::new(),
             answers: VecDeque::new(),
             may_answer: Bucket::new(ANSWERS, now),
+            may_greet: Bucket::new(REQUESTS * REQUEST as u64, now),
+            parts: 0,
             tokens: Tokens::new(&mut rng),
             received: ReceivedTokens::new(),
             events: VecDeque::new(),
@@ -200,6 +211,7 @@ impl Endpoint {
         audit.see("ssu2: timers", self.timers.len(), conns);
         audit.see("ssu2: ready", self.ready.len(), conns);
         audit.see("ssu2: answers", self.answers.len(), MAX_ANSWERS);
+        audit.see("ssu2: bytes of parts in all", self.parts, MAX_PARTS);
         self.tokens.audit(audit);
         self.received.audit(audit);
     }
@@ -212,6 +224,7 @@ impl Endpoint {
         remote: Remote,
     ) -> Result<ConnectionId, NotConnected> {
         let own = self.own.as_ref().ok_or(NotConnected::NoRouterInfo)?;
+        let remote = Remote { at: canonical(remote.at), ..remote };
         if self.dials.contains_key(&remote.at) {
             return Err(NotConnected::Connecting);
         }
@@ -246,6 +259,7 @@ impl Endpoint {
         packet: &mut [u8],
     ) {
         self.unix = unix;
+        let from = canonical(from);
         if !(MIN_PACKET_LEN..=MAX_PACKET_LEN).contains(&packet.len()) {
             self.stats.strays += 1;
             return;
@@ -395,6 +409,8 @@ impl Endpoint {
                         self.events.push_back((id, EndpointEvent::Session(event)));
                     }
                 }
+                let parts = session.reassembly_bytes();
+                self.parts = self.parts + parts - core::mem::replace(&mut conn.parts, parts);
                 session.is_closed()
             }
             Stage::Over => true,
@@ -415,6 +431,14 @@ impl Endpoint {
         }
         if parting {
             self.limit_parting(id);
+        }
+        while self.parts > MAX_PARTS {
+            let most = self.conns.values_mut().max_by_key(|conn| conn.parts);
+            let Some(conn) = most else { break };
+            if let Stage::Up(session) = &mut conn.stage {
+                session.forget_parts();
+            }
+            self.parts -= core::mem::take(&mut conn.parts);
         }
     }
 
@@ -437,6 +461,7 @@ impl Endpoint {
 
     fn remove(&mut self, id: ConnectionId) {
         let Some(conn) = self.conns.remove(&id) else { return };
+        self.parts -= conn.parts;
         if let Some(at) = conn.timer {
             self.timers.remove(&(at, id));
         }
@@ -445,6 +470,11 @@ impl Endpoint {
         }
         self.dials.retain(|_, dial| *dial != id);
     }
+}
+
+/// Sockets of both families tell an IPv4 address in an IPv6 one.
+fn canonical(at: SocketAddr) -> SocketAddr {
+    SocketAddr::new(at.ip().to_canonical(), at.port())
 }
 
 #[cfg(test)]

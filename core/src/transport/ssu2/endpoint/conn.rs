@@ -13,6 +13,10 @@ use core::time::Duration;
 
 /// Until a packet of a handshake goes again; doubled each time.
 const AGAIN: Duration = Duration::from_millis(1250);
+/// A peer that repeats itself gets our answer again so many times, and with so much time between: whoever recorded
+/// what it sent can repeat it too.
+const REPEATS: u8 = 4;
+const REPEAT_AFTER: Duration = Duration::from_millis(250);
 
 /// How far it is.
 pub(super) enum Stage {
@@ -34,7 +38,9 @@ pub(super) struct Resend {
     next: Instant,
     wait: Duration,
     until: Instant,
-    sent: bool,
+    /// When it went last.
+    sent: Option<Instant>,
+    repeats: u8,
 }
 
 /// A session.
@@ -49,22 +55,28 @@ pub(super) struct Conn {
     pub(super) queue: SendQueue,
     pub(super) timer: Option<Instant>,
     pub(super) ready: bool,
+    /// Bytes of messages that are not whole, as they were counted last.
+    pub(super) parts: usize,
 }
 
 impl Resend {
     /// At once, until `timeout` is over.
     pub(super) fn new(now: Instant, timeout: Duration) -> Self {
-        Self { next: now, wait: AGAIN, until: now + timeout, sent: false }
+        Self { next: now, wait: AGAIN, until: now + timeout, sent: None, repeats: 0 }
     }
 
     /// There is another packet to send.
     pub(super) const fn restart(&mut self, now: Instant) {
-        (self.next, self.wait, self.sent) = (now, AGAIN, false);
+        (self.next, self.wait, self.sent) = (now, AGAIN, None);
     }
 
     /// The peer seems not to have got it.
-    pub(super) const fn repeat(&mut self, now: Instant) {
-        self.next = now;
+    pub(super) fn repeat(&mut self, now: Instant) {
+        let due = |at| now.saturating_since(at) >= REPEAT_AFTER;
+        if self.repeats < REPEATS && self.sent.is_some_and(due) {
+            self.repeats += 1;
+            self.next = self.next.min(now);
+        }
     }
 
     /// When the handshake has lasted too long.
@@ -78,8 +90,8 @@ impl Resend {
             return None;
         }
         self.next = now + self.wait;
-        self.wait *= 2;
-        Some(core::mem::replace(&mut self.sent, true))
+        self.wait = (self.wait * 2).min(self.until.saturating_since(now).max(AGAIN));
+        Some(self.sent.replace(now).is_some())
     }
 }
 
@@ -91,7 +103,7 @@ impl Conn {
         resend: Resend,
     ) -> Self {
         let queue = SendQueue::default();
-        Self { remote, peer, stage, resend, queue, timer: None, ready: false }
+        Self { remote, peer, stage, resend, queue, timer: None, ready: false, parts: 0 }
     }
 
     /// What masks the ids in the peer's packets of a handshake that we began.

@@ -144,7 +144,7 @@ impl Endpoint {
         };
         if wrong {
             session.refuse(now, Reason::Banned);
-            return;
+            return self.limit_parting(id);
         }
         session.send_token(token.get(), (unix + left).as_secs());
         let peer = Peer::Inbound { info, flood };

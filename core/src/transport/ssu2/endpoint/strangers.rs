@@ -1,7 +1,9 @@
 //! Who is not known yet: tokens, requests, and their limits.
 
 use super::conn::{Conn, Resend, Stage};
-use super::{Endpoint, GREETING_TIMEOUT, MAX_ANSWERS, MAX_GREETING, MAX_GREETING_PER_PREFIX};
+use super::{
+    Endpoint, GREETING_TIMEOUT, MAX_ANSWERS, MAX_GREETING, MAX_GREETING_PER_PREFIX, REQUEST,
+};
 use crate::time::{Instant, UnixTime};
 use crate::transport::prefix;
 use crate::transport::ssu2::handshake::responder::Request;
@@ -66,6 +68,11 @@ impl Endpoint {
                 return self.answer(now, unix, asked, None);
             }
         };
+        if self.may_greet.available(now) < REQUEST {
+            self.stats.withheld += 1;
+            return;
+        }
+        self.may_greet.take(REQUEST);
         let (local, tokens) = (self.local.clone(), &mut self.tokens);
         let request = match Request::open(local, tokens, token, header, packet, unix) {
             Ok(request) => request,

@@ -4,6 +4,7 @@
 //! in doubt. A packet is lost when later ones arrived and it did not, and what it carried goes again in
 //! another one. After silence the oldest is taken for lost, to hear something, and the window is not told.
 
+use super::MAX_FRAMES;
 use super::frame::Frame;
 use crate::audit::Audit;
 use crate::flow::congestion::Congestion;
@@ -18,6 +19,12 @@ use core::time::Duration;
 
 /// Later packets that arrived before an earlier one counts as lost, on a path that keeps the order.
 const THRESHOLD: u32 = 3;
+/// What a round trip is taken for before it is measured (RFC 9002).
+const UNKNOWN_RTT: Duration = Duration::from_millis(333);
+/// A path that lets no large packet through, of so many at least, swallows them: for so long while others arrive, ...
+const SWALLOWED: (u32, Duration) = (3, Duration::from_millis(500));
+/// ... or for so long when nothing does, after so many silences.
+const SILENT: (u32, Duration) = (4, Duration::from_secs(2));
 /// Packets that are remembered, those that need no acknowledgement among them. Those that are lost are remembered
 /// for a while, since they may only be late.
 const MAX_REMEMBERED: usize = 2048;
@@ -48,13 +55,15 @@ pub(super) struct Flight {
     probes: u32,
     lost: u64,
     spurious: u64,
-    /// Large packets that were lost since one arrived.
-    large_lost: u32,
+    /// When the first of the large packets was lost that were since one arrived, and how many were.
+    large_lost: Option<(Instant, u32)>,
 }
 
 #[derive(Debug)]
 struct Sent {
     at: Instant,
+    /// It is to be acknowledged.
+    eliciting: bool,
     large: bool,
     mark: u64,
     state: State,
@@ -67,6 +76,8 @@ enum State {
     Flying,
     /// It counts as lost.
     Lost,
+    /// What it carried went again, to hear something: it may have arrived all the same.
+    Probed,
     /// It arrived, or needs no acknowledgement.
     Done,
 }
@@ -94,7 +105,7 @@ impl Flight {
             probes: 0,
             lost: 0,
             spurious: 0,
-            large_lost: 0,
+            large_lost: None,
         }
     }
 
@@ -108,14 +119,19 @@ impl Flight {
         self.rtt.smoothed()
     }
 
-    /// Times that nothing was heard since something was.
-    pub(super) const fn silences(&self) -> u32 {
-        self.silences
+    /// Whether the path seems to swallow large packets: many were lost and none arrived for a while, in which others
+    /// arrived, or nothing at all did.
+    pub(super) fn swallows_large(&self, now: Instant) -> bool {
+        let Some((since, lost)) = self.large_lost else { return false };
+        let time = now.saturating_since(since);
+        let others_arrive = self.heard > since && time >= SWALLOWED.1;
+        let nothing_does = self.silences >= SILENT.0 && time >= SILENT.1;
+        lost >= SWALLOWED.0 && (others_arrive || nothing_does)
     }
 
-    /// Packets noted as large that were lost since one of them arrived.
-    pub(super) const fn large_lost(&self) -> u32 {
-        self.large_lost
+    /// Large packets are tried again.
+    pub(super) const fn forget_large(&mut self) {
+        self.large_lost = None;
     }
 
     /// Packets that counted as lost, and those of them that arrived all the same.
@@ -126,6 +142,7 @@ impl Flight {
     /// What is held, and what may be.
     pub(super) fn audit(&self, audit: &mut Audit<'_>) {
         audit.see("ssu2: packets", self.sent.len(), MAX_REMEMBERED);
+        audit.see("ssu2: frames that go again", self.again.len(), MAX_REMEMBERED * MAX_FRAMES);
     }
 
     /// The round trip was measured otherwise.
@@ -171,7 +188,8 @@ impl Flight {
         if self.sent.len() >= MAX_REMEMBERED {
             self.forget_first();
         }
-        let (state, mark) = if !frames.is_empty() {
+        let eliciting = !frames.is_empty();
+        let (state, mark) = if eliciting {
             self.pacer.sent(now, &self.rtt, &self.congestion);
             self.probes = self.probes.saturating_sub(1);
             if self.probe_at.is_none() {
@@ -183,7 +201,7 @@ impl Flight {
         } else {
             (State::Done, 0)
         };
-        self.sent.push_back(Sent { at: now, large, mark, state, frames });
+        self.sent.push_back(Sent { at: now, eliciting, large, mark, state, frames });
         self.drop_done();
     }
 
@@ -206,6 +224,7 @@ impl Flight {
                 match sent.state {
                     State::Done => continue,
                     State::Flying => landed += 1,
+                    State::Probed => {}
                     State::Lost => {
                         // It was late, not lost; what it carried goes twice.
                         self.spurious += 1;
@@ -214,7 +233,7 @@ impl Flight {
                     }
                 }
                 if sent.large {
-                    self.large_lost = 0;
+                    self.large_lost = None;
                 }
                 sent.state = State::Done;
                 sent.frames = Vec::new();
@@ -225,7 +244,9 @@ impl Flight {
         }
         let Some((number, at)) = newest else { return Ok(false) };
         // Only of the newest packet: what is acknowledged late would make the path look longer.
-        let sample = (number == ack.through).then(|| now.saturating_since(at));
+        let after = (number + 1).saturating_sub(self.first) as usize;
+        let mut later = self.sent.iter().skip(after).take((ack.through - number) as usize);
+        let sample = later.all(|sent| !sent.eliciting).then(|| now.saturating_since(at));
         if let Some(sample) = sample {
             self.rtt.sample(now, sample);
         }
@@ -264,7 +285,7 @@ impl Flight {
         // One to ask, and after the first silence two, in case it is only loss.
         self.probes = self.silences.min(2);
         for _ in 0..self.probes {
-            self.take_for_lost();
+            self.take_for_lost(now);
         }
         let waits = self.congestion.flying() > 0 || !self.again.is_empty();
         self.probe_at = waits.then(|| now + self.interval());
@@ -290,11 +311,14 @@ impl Flight {
 
     /// What the oldest packet on its way carried goes again, so that the peer has something to acknowledge.
     /// Nothing says that it is lost, so the window is not to shrink for it.
-    fn take_for_lost(&mut self) {
+    fn take_for_lost(&mut self, now: Instant) {
         let oldest = self.sent.iter_mut().find(|sent| sent.state == State::Flying);
         if let Some(sent) = oldest {
-            sent.state = State::Lost;
-            self.large_lost += u32::from(sent.large);
+            sent.state = State::Probed;
+            if sent.large {
+                let (since, count) = self.large_lost.unwrap_or((now, 0));
+                self.large_lost = Some((since, count + 1));
+            }
             for frame in core::mem::take(&mut sent.frames).into_iter().rev() {
                 self.again.push_front(frame);
             }
@@ -306,13 +330,13 @@ impl Flight {
         self.loss_at = None;
         let Some(newest) = self.newest_acked else { return };
         let reordering = self.reordering.patience();
-        let patience = self.rtt.pessimistic().unwrap_or_default() * 9 / 8 + reordering;
+        let patience = self.rtt.pessimistic().unwrap_or(UNKNOWN_RTT) * 9 / 8 + reordering;
         let mut lost = 0;
         for (number, sent) in (self.first..newest).zip(self.sent.iter_mut()) {
             if sent.state != State::Flying {
                 continue;
             }
-            let overtaken = reordering == Duration::ZERO && number + THRESHOLD <= newest;
+            let overtaken = reordering == Duration::ZERO && newest - number >= THRESHOLD;
             let late = sent.at + patience;
             if !overtaken && now < late {
                 self.loss_at = earliest(self.loss_at, Some(late));
@@ -320,7 +344,10 @@ impl Flight {
             }
             sent.state = State::Lost;
             self.again.extend(sent.frames.drain(..));
-            self.large_lost += u32::from(sent.large);
+            if sent.large {
+                let (since, count) = self.large_lost.unwrap_or((now, 0));
+                self.large_lost = Some((since, count + 1));
+            }
             lost += 1;
         }
         self.lost += u64::from(lost);
@@ -333,7 +360,7 @@ impl Flight {
         while let Some(sent) = self.sent.front() {
             let over = match sent.state {
                 State::Done => true,
-                State::Lost => self.sent.len() > MAX_REMEMBERED / 4,
+                State::Lost | State::Probed => self.sent.len() > MAX_REMEMBERED / 4,
                 State::Flying => false,
             };
             if !over {

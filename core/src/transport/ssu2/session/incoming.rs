@@ -19,6 +19,7 @@ use log::{debug, trace};
 pub(super) struct Blocked {
     pub(super) elicits: bool,
     pub(super) soon: bool,
+    pub(super) challenged: bool,
 }
 
 impl Session {
@@ -109,7 +110,12 @@ impl Session {
                 Block::NewToken { expires, token } => {
                     self.tell(SessionEvent::NewToken { token, expires });
                 }
-                Block::PathChallenge(data) => self.route.handle_challenge(from, data),
+                // One a packet, so that the answer is hardly longer than that, wherever it goes.
+                Block::PathChallenge(data) => {
+                    if !core::mem::replace(&mut blocked.challenged, true) {
+                        self.route.handle_challenge(from, data);
+                    }
+                }
                 Block::PathResponse(data) => self.handle_response(now, from, data),
                 Block::Termination { reason, .. } => return Err(SessionError::Terminated(reason)),
                 Block::Congestion { immediate_ack, .. } => blocked.soon |= immediate_ack,
@@ -135,6 +141,7 @@ impl Session {
         if self.route.handle_response(from, data) {
             self.flight.moved(now);
             self.mtu = MIN_MTU;
+            self.shrunk = Some(now);
             self.tell(SessionEvent::Moved(from));
         }
     }
@@ -147,7 +154,7 @@ impl Session {
         last: bool,
         bytes: &[u8],
     ) {
-        if self.recent.is_known(message) {
+        if self.recent.is_known(now, message) {
             // A part of what is whole by now: it would wait in vain, in the place of others.
             self.stats.repeated_messages += 1;
         } else if let Some(whole) = self.reassembly.handle(now, message, number, last, bytes) {
@@ -186,7 +193,8 @@ impl Session {
         let State::Closing { reason, left, next, .. } = &mut self.state else { return };
         if Blocks::new(payload).any(ends) {
             if *reason == Reason::TerminationReceived {
-                // It has not heard ours.
+                // It has not heard ours, which goes again if it went long enough ago.
+                *left = 1;
                 *next = now.max(*next);
             } else {
                 *left = 0;

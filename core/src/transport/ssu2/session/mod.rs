@@ -67,9 +67,10 @@ const CONFIRMED_MEMORY: Duration = Duration::from_secs(30);
 const GOODBYES: u8 = 3;
 const GOODBYE_AGAIN: Duration = Duration::from_millis(500);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Large packets lost in a row, or silences, after which the path is taken for one of [`MIN_MTU`].
-const BLACK_HOLE: u32 = 8;
-const BLACK_HOLE_SILENCES: u32 = 2;
+/// After large packets did not arrive they are tried again: the path may be another one.
+const LARGE_AGAIN: Duration = Duration::from_secs(300);
+/// Frames of a packet at most.
+const MAX_FRAMES: usize = 64;
 
 /// Which side of the handshake we were.
 pub enum Role {
@@ -112,6 +113,9 @@ pub struct Session {
     intro: Key32,
     route: Route,
     mtu: u16,
+    /// What `mtu` was at first, and since when it is less.
+    largest: u16,
+    shrunk: Option<Instant>,
     received: Received,
     flight: Flight,
     queue: SendQueue,
@@ -201,6 +205,8 @@ impl Session {
             intro,
             route: Route::new(remote),
             mtu: mtu.max(MIN_MTU),
+            largest: mtu.max(MIN_MTU),
+            shrunk: None,
             received,
             flight,
             queue,
@@ -278,6 +284,11 @@ impl Session {
         self.reassembly.bytes()
     }
 
+    /// Drops the messages that are not whole.
+    pub(super) fn forget_parts(&mut self) {
+        self.reassembly.clear();
+    }
+
     /// What it did so far.
     #[must_use]
     pub const fn stats(&self) -> Stats {
@@ -307,8 +318,9 @@ impl Session {
         from: SocketAddr,
         packet: &mut [u8],
     ) {
+        let packet_len = packet.len();
         self.stats.packets_in += 1;
-        self.stats.bytes_in += packet.len() as u64;
+        self.stats.bytes_in += packet_len as u64;
         if self.is_closed() {
             return;
         }
@@ -323,10 +335,10 @@ impl Session {
             self.state = State::Open;
         }
         if self.received.ranges().next().is_some_and(|newest| *newest.end() == number) {
-            self.route.handle_source(now, from, &mut self.rng);
+            self.route.handle_source(now, from, packet_len, &mut self.rng);
         }
         match self.handle_blocks(now, unix, from, payload) {
-            Ok(Blocked { elicits, soon }) => {
+            Ok(Blocked { elicits, soon, .. }) => {
                 if elicits {
                     self.active = now;
                     let soon = soon || immediate || !in_turn;
@@ -356,11 +368,10 @@ impl Session {
         if self.flight.deadline().is_some_and(|at| at <= now) && !self.flight.handle_timeout(now) {
             return self.end(now, SessionError::Silent);
         }
-        let dark =
-            self.flight.large_lost() >= BLACK_HOLE || self.flight.silences() >= BLACK_HOLE_SILENCES;
-        if dark && self.mtu > MIN_MTU {
+        if self.mtu > MIN_MTU && self.flight.swallows_large(now) {
             debug!("ssu2: large packets do not arrive");
             self.mtu = MIN_MTU;
+            self.shrunk = Some(now);
         }
         self.reassembly.handle_timeout(now);
         if now >= self.active + self.idle {

@@ -2,13 +2,14 @@
 
 use super::frame::{Frame, Part};
 use super::{
-    ACK_PAIRS, ACK_ROOM, GOODBYE_AGAIN, MAX_ACK_PAIRS, MAX_LATE, PADDING, Session, SessionError,
-    State,
+    ACK_PAIRS, ACK_ROOM, GOODBYE_AGAIN, LARGE_AGAIN, MAX_ACK_PAIRS, MAX_FRAMES, MAX_LATE, PADDING,
+    Session, SessionError, State,
 };
 use crate::crypto::aead::{self, TAG_LEN};
 use crate::time::{Instant, UnixTime};
 use crate::wire::ssu2::{
-    BLOCK_HEADER_LEN, Block, MIN_MTU, SHORT_HEADER_LEN, ShortHeader, ShortKind, Writer, protect,
+    BLOCK_HEADER_LEN, Block, MIN_MTU, MIN_PAYLOAD_LEN, SHORT_HEADER_LEN, ShortHeader, ShortKind,
+    Writer, protect,
 };
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -40,7 +41,7 @@ impl Session {
                 *left -= 1;
                 *next = now + GOODBYE_AGAIN;
                 let (packets, reason) = (self.received.packets(), *reason);
-                self.write(now, out, |writer| {
+                self.write(now, true, out, |writer| {
                     let _fits = writer.put(&Block::Termination { packets, reason });
                 })?;
                 return Some(remote);
@@ -49,13 +50,13 @@ impl Session {
             State::Confirming(_) | State::Confirmed { .. } | State::Open => {}
         }
         if let Some((to, data)) = self.route.answer() {
-            self.write(now, out, |writer| {
+            self.write(now, to == remote, out, |writer| {
                 let _fits = writer.put(&Block::PathResponse(&data));
             })?;
             return Some(to);
         }
         if let Some((to, challenge)) = self.route.challenge(now) {
-            self.write(now, out, |writer| {
+            self.write(now, false, out, |writer| {
                 let _fits = writer.put(&Block::PathChallenge(&challenge));
             })?;
             return Some(to);
@@ -66,7 +67,7 @@ impl Session {
         if self.is_open() && self.received.ack_at().is_some_and(|at| at <= now) {
             let ranges: Vec<_> = self.received.ranges().collect();
             self.received.acked();
-            self.write(now, out, |writer| {
+            self.write(now, true, out, |writer| {
                 let _fits = writer.ack(ranges, MAX_ACK_PAIRS);
             })?;
             return Some(remote);
@@ -92,6 +93,11 @@ impl Session {
                 return false;
             }
         }
+        if self.shrunk.is_some_and(|at| now.saturating_since(at) >= LARGE_AGAIN) {
+            self.flight.forget_large();
+            self.mtu = self.largest;
+            self.shrunk = None;
+        }
         let Some((start, number)) = self.begin(now, out) else { return false };
         let payload = out.len();
         let limit = self.payload(self.mtu);
@@ -101,16 +107,22 @@ impl Session {
             let _fits = writer.ack(self.received.ranges(), ACK_PAIRS);
             self.received.acked();
         }
-        while let Some(frame) = self.next_frame(now, unix, &mut writer) {
+        while frames.len() < MAX_FRAMES
+            && let Some(frame) = self.next_frame(now, unix, &mut writer)
+        {
             frames.push(frame);
+        }
+        if writer.written() == 0 {
+            // What there was has been given up.
+            out.truncate(start);
+            return false;
         }
         let sent = frames.len() as u64;
         let large = out.len() - start + TAG_LEN > self.family().packet_len(MIN_MTU);
         self.active = now;
         self.flight.note(now, frames, large);
         self.stats.messages_out += sent;
-        self.finish(start, payload, limit, number, out);
-        true
+        self.finish(start, payload, Some(limit), number, out)
     }
 
     /// Whether something waits that has to arrive. Drops what is too old.
@@ -146,8 +158,14 @@ impl Session {
             if !hopeless {
                 return None;
             }
-            let _too_long = self.flight.take_again();
-            self.stats.dropped += 1;
+            match self.flight.take_again() {
+                Some(Frame::Message(message)) => {
+                    for part in Part::cut(&message, whole).into_iter().rev() {
+                        self.parts.push_front(part);
+                    }
+                }
+                _ => self.stats.dropped += 1,
+            }
         }
         if let Some(frame) = self.first.front() {
             frame.put(writer).ok()?;
@@ -184,10 +202,11 @@ impl Session {
         }
     }
 
-    /// Appends a packet of one block that nobody waits for.
+    /// Appends a packet of one block that nobody waits for, `padded` if it goes where the peer is known to be.
     pub(super) fn write(
         &mut self,
         now: Instant,
+        padded: bool,
         out: &mut Vec<u8>,
         blocks: impl FnOnce(&mut Writer<'_>),
     ) -> Option<()> {
@@ -196,8 +215,7 @@ impl Session {
         let limit = self.payload(MIN_MTU);
         blocks(&mut Writer::new(out, limit));
         self.flight.note(now, Vec::new(), false);
-        self.finish(start, payload, limit, number, out);
-        Some(())
+        self.finish(start, payload, padded.then_some(limit), number, out).then_some(())
     }
 
     /// Appends the header of the next packet; says where it starts, and its number.
@@ -215,32 +233,43 @@ impl Session {
         Some((start, number))
     }
 
-    /// Pads, seals and protects what was appended since `start`.
+    /// Pads, seals and protects what was appended since `start`. There is random padding where the payload has a
+    /// `limit` that leaves room for it, and in any case as much as header protection needs. False when
+    /// there is no packet after all.
     pub(super) fn finish(
         &mut self,
         start: usize,
         payload: usize,
-        limit: usize,
+        limit: Option<usize>,
         number: u32,
         out: &mut Vec<u8>,
-    ) {
+    ) -> bool {
         let len = out.len() - payload;
-        let padding = self.rng.below(PADDING) as usize;
-        if len + BLOCK_HEADER_LEN + padding <= limit {
-            let mut block = Vec::new();
-            let _fits = Writer::new(&mut block, limit - len).put(&Block::Padding(padding as u16));
+        let random = self.rng.below(PADDING) as usize;
+        let missing = MIN_PAYLOAD_LEN.saturating_sub(len);
+        let fits = limit.is_some_and(|limit| len + BLOCK_HEADER_LEN + random <= limit);
+        if fits || missing > 0 {
+            let random = if fits { random } else { 0 };
+            let padding = random.max(missing.saturating_sub(BLOCK_HEADER_LEN));
+            let room = BLOCK_HEADER_LEN + padding;
+            let mut block = Vec::with_capacity(room);
+            let _fits = Writer::new(&mut block, room).put(&Block::Padding(padding as u16));
             out.append(&mut block);
         }
         let Some((header, text)) =
             out.get_mut(start..).and_then(|p| p.split_at_mut_checked(SHORT_HEADER_LEN))
         else {
-            return;
+            return false;
         };
         let tag = aead::seal(&self.keys.send.data, number.into(), header, text);
         out.extend_from_slice(&tag);
-        if let Some(packet) = out.get_mut(start..) {
-            // It is long enough: the padding or what it has no room beside.
-            let _protected = protect::protect(packet, &self.intro, &self.keys.send.header);
+        let (intro, key) = (&self.intro, &self.keys.send.header);
+        let protected = out.get_mut(start..).map(|packet| protect::protect(packet, intro, key));
+        if !matches!(protected, Some(Ok(()))) {
+            // Nothing ever leaves with its header in the clear.
+            out.truncate(start);
+            return false;
         }
+        true
     }
 }

@@ -23,12 +23,23 @@ impl Recent {
     }
 
     /// True when a message with this id came lately.
-    pub(super) fn is_known(&self, id: u32) -> bool {
+    pub(super) fn is_known(&mut self, now: Instant, id: u32) -> bool {
+        self.forget_old(now);
         self.ids.contains(&id)
     }
 
     /// True when this message is the first with its id.
     pub(super) fn is_new(&mut self, now: Instant, id: u32) -> bool {
+        self.forget_old(now);
+        let new = self.ids.insert(id);
+        if new {
+            self.order.push_back((now, id));
+        }
+        new
+    }
+
+    /// Forgets what is old, and the oldest if there is no room for another.
+    fn forget_old(&mut self, now: Instant) {
         while self.order.front().is_some_and(|(at, _)| {
             self.order.len() >= CAPACITY || now.saturating_since(*at) >= LIFETIME
         }) {
@@ -36,11 +47,6 @@ impl Recent {
                 self.ids.remove(&old);
             }
         }
-        let new = self.ids.insert(id);
-        if new {
-            self.order.push_back((now, id));
-        }
-        new
     }
 }
 
@@ -54,7 +60,7 @@ mod tests {
         let now = Instant::ZERO;
         assert!(recent.is_new(now, 1));
         assert!(!recent.is_new(now + LIFETIME / 2, 1));
-        assert!(recent.is_known(1) && !recent.is_known(2));
+        assert!(recent.is_known(now, 1) && !recent.is_known(now, 2));
         assert!(recent.is_new(now + LIFETIME, 1));
         for id in 2..10_000 {
             assert!(recent.is_new(now + LIFETIME, id));

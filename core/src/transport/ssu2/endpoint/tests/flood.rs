@@ -66,6 +66,40 @@ fn handshakes_of_one_place_do_not_keep_others_out() {
     assert_eq!(net.hosts[1].endpoint.len(), 1, "those who never came back are forgotten");
 }
 
+#[test]
+fn a_request_that_is_repeated_is_answered_a_few_times() {
+    let mut net = Net::new(2, 2, Link { delay: ms(10), ..Link::default() });
+    let (from, to) = (net.hosts[0].at, net.hosts[1].at);
+    net.seen();
+    net.connect(0, 1);
+    // SessionCreated is on its way, nobody takes it.
+    net.run(ms(35));
+    let request = net.seen().into_iter().rfind(|(_, at, _)| *at == to).unwrap().2;
+    net.hosts[0].at = SocketAddr::from(([10, 0, 0, 200], 1));
+    for _ in 0..500 {
+        net.deliver(from, to, request.clone());
+        net.run(ms(10));
+    }
+    let answers = net.seen().iter().filter(|(at, ..)| *at == to).count();
+    assert!((4..=12).contains(&answers), "{answers}");
+}
+
+#[test]
+fn routers_that_are_sent_away_do_not_pile_up() {
+    let mut net = Net::new(2, 2, Link { delay: ms(1), ..Link::default() });
+    for n in 0..400_u32 {
+        let mut liar = Host::new(100 + u64::from(n), 1, 0);
+        liar.at = SocketAddr::from(([66, 6, (n / 200) as u8, n as u8], 1_000));
+        net.hosts.truncate(2);
+        net.hosts.push(liar);
+        net.connect(2, 1);
+        // The audit after each step looks at the bound.
+        net.run(ms(6));
+    }
+    net.run(GREETING_TIMEOUT);
+    assert!(net.hosts[1].endpoint.is_empty() && net.hosts[1].events.is_empty());
+}
+
 /// Whatever arrives, nothing breaks, and what is true goes on.
 #[test]
 fn noise_and_what_was_recorded_change_nothing() {

@@ -55,6 +55,20 @@ fn who_never_confirms_is_given_up_and_who_says_nothing_is_idle() {
     assert!(net.sessions.iter().all(Session::is_closed));
 }
 
+/// Our goodbye to a goodbye gets lost: it goes again when the peer's does.
+#[test]
+fn a_goodbye_is_answered_as_often_as_it_comes() {
+    let mut net = Net::new(1, Link { delay: ms(30), ..Link::default() });
+    net.run(ms(2_000));
+    net.links[0].cut = true;
+    let now = net.now;
+    net.sessions[0].close(now, Reason::Shutdown);
+    net.run(ms(100));
+    net.links[0].cut = false;
+    net.run(ms(1_000));
+    assert!(net.sessions[0].is_closed());
+}
+
 /// Acknowledgements are not acknowledged: two idle sessions are silent.
 #[test]
 fn silence_is_silent() {

@@ -100,6 +100,39 @@ fn blocks_that_cannot_be_read_end_the_session_and_others_are_passed_over() {
     }
 }
 
+/// Invariant 7: where nobody has shown that the peer is, at most three bytes go for each that came from there.
+#[test]
+fn addresses_that_are_not_the_peers_draw_few_bytes() {
+    for len in [0, 1, 8, 64] {
+        let mut net = Net::new(1, Link { delay: ms(10), ..Link::default() });
+        net.run(ms(500));
+        let (mut number, mut came, mut went) = (100, 0, 0);
+        for round in 0..200 {
+            let challenge = [7; 64];
+            let mut payload = Vec::new();
+            let mut writer = Writer::new(&mut payload, 1_000);
+            for _ in 0..4 {
+                writer.put(&Block::PathChallenge(&challenge[..len])).unwrap();
+            }
+            let mut packet = packet(&net, number, &payload);
+            number += 1;
+            came += packet.len();
+            let (now, from) = (net.now, place(66, round / 50));
+            net.sessions[1].handle_packet(now, UNIX, from, &mut packet);
+            let mut out = Vec::new();
+            while let Some(to) = net.sessions[1].poll_transmit(now, UNIX, &mut out) {
+                assert!(out.len() >= 40, "{len}");
+                if to.ip() == from.ip() {
+                    went += out.len();
+                }
+                out.clear();
+            }
+            net.run(ms(50));
+        }
+        assert!(went > 0 && went <= came * 3, "{len}: {went} for {came}");
+    }
+}
+
 /// Every kind of block with random content, from a peer that has the keys.
 #[test]
 fn a_peer_can_say_anything() {
@@ -137,12 +170,21 @@ fn a_peer_can_say_anything() {
 fn numbers_are_never_used_twice() {
     let mut net = Net::new(1, Link { delay: ms(10), ..Link::default() });
     net.run(ms(100));
-    net.sessions[0].flight = Flight::new(net.now, u32::MAX - 3);
+    net.sessions[0].flight = Flight::new(net.now, u32::MAX - 9);
+    net.links[1].loss = 400;
+    net.tap = Some(Default::default());
     for id in 0..10 {
         let _closed = net.sessions[0].queue(net.now, message(id, 1_000), Priority::Own);
         net.run(ms(100));
     }
     assert_eq!(net.ended(0), Some(Err(SessionError::Numbers)));
+    let alice = &net.sessions[0];
+    let mut numbers: Vec<u32> = Vec::new();
+    for packet in &net.tap.as_ref().unwrap()[1] {
+        let header = protect::peek(packet, alice.theirs, &alice.keys.send.header).unwrap();
+        numbers.push(header.number());
+    }
+    assert!(numbers.len() == 9 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     let mut noise = SymmetricState::new(Protocol::Ssu2, &crate::crypto::x25519::PublicKey([1; 32]));
     noise.mix_key(&key(1));
     let (alice, bob) = (DataKeys::for_initiator(&noise), DataKeys::for_responder(&noise));

@@ -63,8 +63,38 @@ fn a_way_that_swallows_long_packets_is_found_out() {
     }
     net.run(ms(20_000));
     assert_eq!(net.sessions[0].mtu, MIN_MTU);
-    // What was cut for the longer packets is gone; the rest is not.
+    // What was cut for longer packets before is gone, one or two messages; the rest is not.
     let got = net.got(1).len();
     assert!(got >= 98, "{got} of 100");
     assert_eq!(net.ended(0).or(net.ended(1)), None);
+    net.send(0, 1_000, 1_028);
+    net.links[1].longest = None;
+    for id in 1_001..1_008 {
+        net.send(0, id, 10);
+        net.run(ms(60_000));
+    }
+    assert_eq!(net.sessions[0].mtu, 1_500, "it is tried again");
+}
+
+/// Queues that overflow and short outages are no reason to take the path for a narrow one.
+#[test]
+fn loss_and_outages_do_not_narrow_the_path() {
+    for queue in [20_000, 40_000, 100_000] {
+        let link = Link { delay: ms(20), rate: Some(1_000_000), queue, ..Link::default() };
+        let mut net = Net::with_mtu(1, link, 1_500);
+        let mut id = 0;
+        for round in 0..400 {
+            while net.sessions[0].queued().0 < 20 {
+                net.send(0, id, 5_000);
+                id += 1;
+            }
+            net.links[1].cut = (100..120).contains(&round);
+            net.run(ms(50));
+        }
+        net.run(ms(5_000));
+        assert_eq!(net.sessions[0].mtu, 1_500, "{queue}");
+        let dropped = net.sessions[0].stats().dropped as usize;
+        let got = net.got(1).len();
+        assert!(got + dropped >= id as usize && dropped <= 60, "{queue}: {got} of {id}, {dropped}");
+    }
 }

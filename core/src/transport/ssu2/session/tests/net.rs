@@ -122,7 +122,9 @@ impl Net {
         let mut out = Vec::new();
         while let Some(to) = self.sessions[side].poll_transmit(self.now, UNIX, &mut out) {
             let packet = mem::take(&mut out);
-            assert!(packet.len() <= 1472, "{} bytes", packet.len());
+            assert!((40..=1472).contains(&packet.len()), "{} bytes", packet.len());
+            let theirs = self.sessions[side].theirs.0.to_be_bytes();
+            assert!(!packet.starts_with(&theirs), "the header is not protected");
             self.put(side, to, packet);
         }
         while let Some(event) = self.sessions[side].poll_event() {
