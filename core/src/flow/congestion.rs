@@ -42,6 +42,10 @@ const GROWTH_LOSS: u32 = 8;
 /// Loss that is tolerated when there is a queue, in 1/256: a 64th.
 const TOLERATED_LOSS_QUEUED: u32 = 4;
 
+/// A pause after which the window is taken back part of the way, and all of it.
+const SHORT_PAUSE: Duration = Duration::from_secs(2);
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+
 /// How often the queue is drained to see the empty path.
 const DRAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// The least time between two drains.
@@ -201,15 +205,15 @@ impl Congestion {
         self.drain = None;
     }
 
-    /// Nothing was sent for a while: what was learned may be old.
-    pub(crate) fn restart(&mut self, long: bool) {
-        if self.flying > 0 {
+    /// Nothing was sent for this long: if that is a while, what was learned may be old.
+    pub(crate) fn restart(&mut self, pause: Duration) {
+        if self.flying > 0 || pause < SHORT_PAUSE {
             return;
         }
         if let Some(drain) = self.drain.take() {
             self.window = drain.window;
         }
-        if long {
+        if pause >= LONG_PAUSE {
             self.window = self.window.min(INITIAL_WINDOW);
             self.slow_start = true;
         } else {

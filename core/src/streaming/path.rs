@@ -10,9 +10,6 @@ use crate::wire::hash::Hash;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-/// A pause after which the window is taken back part of the way, and all of it.
-const SHORT_PAUSE: Duration = Duration::from_secs(2);
-const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// A path is said to stall at most this often.
 const STALL_INTERVAL: Duration = Duration::from_millis(1000);
 
@@ -79,10 +76,7 @@ impl Path {
 
     /// Whether a packet of data may go.
     pub(crate) fn gate(&mut self, now: Instant) -> Gate {
-        let pause = now.saturating_since(self.used);
-        if self.congestion.flying() == 0 && pause >= SHORT_PAUSE {
-            self.congestion.restart(pause >= LONG_PAUSE);
-        }
+        self.congestion.restart(now.saturating_since(self.used));
         if !self.congestion.may_send() {
             return Gate::Full;
         }

@@ -459,6 +459,13 @@ impl Endpoint {
         }
     }
 
+    /// The handshake that we began with the peer at `remote` is over, if it is this one.
+    fn forget_dial(&mut self, id: ConnectionId, remote: SocketAddr) {
+        if self.dials.get(&remote) == Some(&id) {
+            self.dials.remove(&remote);
+        }
+    }
+
     fn remove(&mut self, id: ConnectionId) {
         let Some(conn) = self.conns.remove(&id) else { return };
         self.parts -= conn.parts;
@@ -468,7 +475,7 @@ impl Endpoint {
         if conn.ready {
             self.ready.retain(|other| *other != id);
         }
-        self.dials.retain(|_, dial| *dial != id);
+        self.forget_dial(id, conn.remote);
     }
 }
 

@@ -166,7 +166,7 @@ impl Endpoint {
         let mut session = Session::new(now, opening, self.rng.fork("session"));
         session.adopt(now, core::mem::take(&mut conn.queue));
         conn.stage = Stage::Up(Box::new(session));
-        self.dials.retain(|_, dial| *dial != id);
+        self.forget_dial(id, remote);
     }
 
     /// A handshake came to nothing. Whoever began it with us is known to nobody.

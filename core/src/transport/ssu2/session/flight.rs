@@ -152,11 +152,8 @@ impl Flight {
 
     /// When a packet that is to be acknowledged may go; `None`: when something arrives or is lost.
     pub(super) fn gate(&mut self, now: Instant) -> Option<Instant> {
-        if self.congestion.flying() == 0 && self.again.is_empty() && self.probe_at.is_none() {
-            let pause = now.saturating_since(self.heard);
-            if pause >= Duration::from_secs(2) {
-                self.congestion.restart(pause >= Duration::from_secs(60));
-            }
+        if self.again.is_empty() && self.probe_at.is_none() {
+            self.congestion.restart(now.saturating_since(self.heard));
         }
         if self.probes > 0 {
             return Some(now);
@@ -316,8 +313,7 @@ impl Flight {
         if let Some(sent) = oldest {
             sent.state = State::Probed;
             if sent.large {
-                let (since, count) = self.large_lost.unwrap_or((now, 0));
-                self.large_lost = Some((since, count + 1));
+                count_lost(&mut self.large_lost, now);
             }
             for frame in core::mem::take(&mut sent.frames).into_iter().rev() {
                 self.again.push_front(frame);
@@ -345,8 +341,7 @@ impl Flight {
             sent.state = State::Lost;
             self.again.extend(sent.frames.drain(..));
             if sent.large {
-                let (since, count) = self.large_lost.unwrap_or((now, 0));
-                self.large_lost = Some((since, count + 1));
+                count_lost(&mut self.large_lost, now);
             }
             lost += 1;
         }
@@ -388,4 +383,10 @@ impl Flight {
         let timeout = self.rtt.timeout() + self.reordering.patience();
         (timeout * (1 << self.silences.min(8))).min(MAX_BACKOFF.max(timeout))
     }
+}
+
+/// One more was lost, the first of them `now` if there was none.
+fn count_lost(lost: &mut Option<(Instant, u32)>, now: Instant) {
+    let (_, count) = lost.get_or_insert((now, 0));
+    *count += 1;
 }

@@ -334,7 +334,7 @@ impl Session {
         if matches!(self.state, State::Confirming(_)) {
             self.state = State::Open;
         }
-        if self.received.ranges().next().is_some_and(|newest| *newest.end() == number) {
+        if self.received.newest() == Some(number) {
             self.route.handle_source(now, from, packet_len, &mut self.rng);
         }
         match self.handle_blocks(now, unix, from, payload) {

@@ -5,7 +5,8 @@ use super::{
     ACK_PAIRS, ACK_ROOM, GOODBYE_AGAIN, LARGE_AGAIN, MAX_ACK_PAIRS, MAX_FRAMES, MAX_LATE, PADDING,
     Session, SessionError, State,
 };
-use crate::crypto::aead::{self, TAG_LEN};
+use crate::crypto::aead;
+use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
 use crate::wire::ssu2::{
     BLOCK_HEADER_LEN, Block, MIN_MTU, MIN_PAYLOAD_LEN, SHORT_HEADER_LEN, ShortHeader, ShortKind,
@@ -99,10 +100,8 @@ impl Session {
             self.shrunk = None;
         }
         let Some((start, number)) = self.begin(now, out) else { return false };
-        let payload = out.len();
-        let limit = self.payload(self.mtu);
         let mut frames = Vec::new();
-        let mut writer = Writer::new(out, limit);
+        let mut writer = Writer::new(out, self.payload(self.mtu));
         if self.received.ack_at().is_some() {
             let _fits = writer.ack(self.received.ranges(), ACK_PAIRS);
             self.received.acked();
@@ -118,11 +117,12 @@ impl Session {
             return false;
         }
         let sent = frames.len() as u64;
-        let large = out.len() - start + TAG_LEN > self.family().packet_len(MIN_MTU);
+        let large = writer.written() > self.payload(MIN_MTU);
+        pad(&mut writer, true, &mut self.rng);
         self.active = now;
         self.flight.note(now, frames, large);
         self.stats.messages_out += sent;
-        self.finish(start, payload, Some(limit), number, out)
+        self.finish(start, number, out)
     }
 
     /// Whether something waits that has to arrive. Drops what is too old.
@@ -211,11 +211,11 @@ impl Session {
         blocks: impl FnOnce(&mut Writer<'_>),
     ) -> Option<()> {
         let (start, number) = self.begin(now, out)?;
-        let payload = out.len();
-        let limit = self.payload(MIN_MTU);
-        blocks(&mut Writer::new(out, limit));
+        let mut writer = Writer::new(out, self.payload(MIN_MTU));
+        blocks(&mut writer);
+        pad(&mut writer, padded, &mut self.rng);
         self.flight.note(now, Vec::new(), false);
-        self.finish(start, payload, padded.then_some(limit), number, out).then_some(())
+        self.finish(start, number, out).then_some(())
     }
 
     /// Appends the header of the next packet; says where it starts, and its number.
@@ -233,29 +233,8 @@ impl Session {
         Some((start, number))
     }
 
-    /// Pads, seals and protects what was appended since `start`. There is random padding where the payload has a
-    /// `limit` that leaves room for it, and in any case as much as header protection needs. False when
-    /// there is no packet after all.
-    pub(super) fn finish(
-        &mut self,
-        start: usize,
-        payload: usize,
-        limit: Option<usize>,
-        number: u32,
-        out: &mut Vec<u8>,
-    ) -> bool {
-        let len = out.len() - payload;
-        let random = self.rng.below(PADDING) as usize;
-        let missing = MIN_PAYLOAD_LEN.saturating_sub(len);
-        let fits = limit.is_some_and(|limit| len + BLOCK_HEADER_LEN + random <= limit);
-        if fits || missing > 0 {
-            let random = if fits { random } else { 0 };
-            let padding = random.max(missing.saturating_sub(BLOCK_HEADER_LEN));
-            let room = BLOCK_HEADER_LEN + padding;
-            let mut block = Vec::with_capacity(room);
-            let _fits = Writer::new(&mut block, room).put(&Block::Padding(padding as u16));
-            out.append(&mut block);
-        }
+    /// Seals and protects what was appended since `start`. False when there is no packet after all.
+    pub(super) fn finish(&mut self, start: usize, number: u32, out: &mut Vec<u8>) -> bool {
         let Some((header, text)) =
             out.get_mut(start..).and_then(|p| p.split_at_mut_checked(SHORT_HEADER_LEN))
         else {
@@ -272,4 +251,13 @@ impl Session {
         }
         true
     }
+}
+
+/// Pads a payload: at random if it may be and there is room, and in any case as much as header protection needs.
+fn pad(writer: &mut Writer<'_>, random: bool, rng: &mut Rng) {
+    let padding = rng.below(PADDING) as usize;
+    let fits = random && BLOCK_HEADER_LEN + padding <= writer.room();
+    let len = if fits { writer.written() + BLOCK_HEADER_LEN + padding } else { 0 };
+    // There is room for as much as has to be.
+    let _fits = writer.pad_to(len.max(MIN_PAYLOAD_LEN));
 }

@@ -42,6 +42,11 @@ impl Received {
         self.packets
     }
 
+    /// The highest number that arrived.
+    pub(super) const fn newest(&self) -> Option<u32> {
+        self.newest
+    }
+
     /// True when a packet arrived before, or is too old to tell.
     pub(super) fn is_known(&self, number: u32) -> bool {
         let Some(newest) = self.newest else { return false };
