@@ -15,6 +15,8 @@ pub struct Config {
     pub network: Network,
     /// The NTCP2 transport.
     pub ntcp2: Ntcp2,
+    /// The SSU2 transport.
+    pub ssu2: Ssu2,
     /// The network database.
     pub netdb: NetDb,
     /// Limits on what we carry.
@@ -47,6 +49,8 @@ pub struct Network {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ntcp2 {
+    /// Whether it is used at all.
+    pub enabled: bool,
     /// The address to publish; none means not reachable from outside.
     pub host: Option<IpAddr>,
     /// The port to publish and to listen on. A runtime fills in the one it bound before it starts
@@ -56,6 +60,26 @@ pub struct Ntcp2 {
     pub bind: Option<IpAddr>,
     /// Publish the address, if there is a `host`.
     pub publish: bool,
+}
+
+/// The SSU2 transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ssu2 {
+    /// Whether it is used at all.
+    pub enabled: bool,
+    /// The address to publish; that of NTCP2 when `None`.
+    pub host: Option<IpAddr>,
+    /// The port to publish, and of the socket that we send from too. A runtime fills in the one it bound before
+    /// it starts the router; `None` then means that there is no socket, and no SSU2.
+    pub port: Option<u16>,
+    /// The address of the socket; the unspecified address when `None`.
+    pub bind: Option<IpAddr>,
+    /// Publish the address, if there is a host.
+    pub publish: bool,
+    /// The largest packets that we take, in bytes with IP and UDP headers: [`Self::MIN_MTU`] to
+    /// [`Self::MAX_MTU`].
+    pub mtu: u16,
 }
 
 /// The network database.
@@ -198,6 +222,13 @@ impl Limits {
     }
 }
 
+impl Ssu2 {
+    /// What every path of the internet has to carry.
+    pub const MIN_MTU: u16 = crate::wire::ssu2::MIN_MTU;
+    /// What Ethernet carries.
+    pub const MAX_MTU: u16 = crate::wire::ssu2::MAX_MTU;
+}
+
 impl Timing {
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), String> {
@@ -305,7 +336,21 @@ impl Default for Network {
 impl Default for Ntcp2 {
     /// Published as soon as a host is set.
     fn default() -> Self {
-        Self { host: None, port: None, bind: None, publish: true }
+        Self { enabled: true, host: None, port: None, bind: None, publish: true }
+    }
+}
+
+impl Default for Ssu2 {
+    /// Published as soon as a host is set, here or for NTCP2.
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            host: None,
+            port: None,
+            bind: None,
+            publish: true,
+            mtu: Self::MAX_MTU,
+        }
     }
 }
 
