@@ -1,6 +1,7 @@
 //! Long-term keys and the formats they are stored in.
 
 use crate::crypto::hash::sha256;
+use crate::crypto::kdf::{hkdf1, hkdf2};
 use crate::crypto::sign::{SignatureType, SigningKey};
 use crate::crypto::x25519::{PrivateKey, PublicKey};
 use crate::rng::Rng;
@@ -46,6 +47,11 @@ pub struct RouterKeys {
     pub ntcp2: PrivateKey,
     /// NTCP2's address obfuscation, `i`.
     pub ntcp2_iv: [u8; 16],
+    /// SSU2's static key, `s`. It and the next one follow from NTCP2's, so that a file from before SSU2 has them
+    /// too, and the same after each start.
+    pub ssu2: PrivateKey,
+    /// SSU2's introduction key, `i`.
+    pub ssu2_intro: [u8; 32],
 }
 
 impl RouterKeys {
@@ -54,12 +60,17 @@ impl RouterKeys {
     pub fn generate(rng: &mut Rng) -> Self {
         let signing = SigningKey::generate(rng);
         let encryption = PrivateKey::generate(rng);
+        let identity = Identity::new_router(encryption.public(), &signing.public(), rng);
+        let ntcp2 = static_key(rng);
+        let (ssu2, ssu2_intro) = ssu2_keys(&ntcp2);
         Self {
-            identity: Identity::new_router(encryption.public(), &signing.public(), rng),
+            identity,
             signing: Arc::new(signing),
             encryption: Arc::new(encryption),
-            ntcp2: static_key(rng),
+            ntcp2,
             ntcp2_iv: rng.bytes(),
+            ssu2,
+            ssu2_intro,
         }
     }
 
@@ -103,22 +114,41 @@ impl RouterKeys {
         {
             return Err(KeysError::Mismatch);
         }
+        let (ssu2, ssu2_intro) = ssu2_keys(&ntcp2);
         Ok(Self {
             identity,
             signing: Arc::new(signing),
             encryption: Arc::new(encryption),
             ntcp2,
             ntcp2_iv,
+            ssu2,
+            ssu2_intro,
         })
     }
+}
+
+/// What SSU2 needs, from the private key of NTCP2.
+fn ssu2_keys(ntcp2: &PrivateKey) -> (PrivateKey, [u8; 32]) {
+    let secret = ntcp2.to_bytes();
+    let (mut seed, intro) = hkdf2(&[0; 32], secret.as_bytes(), b"ramson ssu2");
+    loop {
+        let key = PrivateKey::from_bytes(*seed.as_bytes());
+        if has_clear_top_bit(&key.public()) {
+            return (key, *intro.as_bytes());
+        }
+        seed = hkdf1(&[0; 32], seed.as_bytes(), b"ramson ssu2 again");
+    }
+}
+
+const fn has_clear_top_bit(PublicKey([.., last]): &PublicKey) -> bool {
+    *last & 0x80 == 0
 }
 
 /// A transport key whose public form has a clear top bit: some routers refuse others.
 fn static_key(rng: &mut Rng) -> PrivateKey {
     loop {
         let key = PrivateKey::generate(rng);
-        let PublicKey([.., last]) = key.public();
-        if last & 0x80 == 0 {
+        if has_clear_top_bit(&key.public()) {
             return key;
         }
     }
@@ -236,6 +266,18 @@ mod tests {
             bad[i] ^= 4;
             assert!(RouterKeys::decode(&bad).is_err(), "byte {i}");
             assert!(RouterKeys::decode(&bytes[..i]).is_err(), "cut {i}");
+        }
+    }
+
+    #[test]
+    fn keys_of_ssu2_are_others_and_stay_the_same() {
+        for seed in 0..20 {
+            let keys = RouterKeys::generate(&mut Rng::new(&Seed::from_number(seed)));
+            let read = RouterKeys::decode(&keys.encode()).unwrap();
+            let public = keys.ssu2.public();
+            assert_eq!((read.ssu2.public(), read.ssu2_intro), (public, keys.ssu2_intro));
+            assert!(public != keys.ntcp2.public() && has_clear_top_bit(&public));
+            assert_ne!(keys.ssu2_intro, *keys.ssu2.to_bytes().as_bytes());
         }
     }
 

@@ -120,7 +120,8 @@ impl Router {
         let Err(message) = self.peers.send(now, &to, message, priority) else { return true };
         let info = self.netdb.router(&to).cloned();
         if let Some(info) = info {
-            match self.peers.dial(now, &info) {
+            let unix = self.clock.unix(now);
+            match self.peers.dial(now, unix, &info) {
                 Ok(()) => return self.peers.send(now, &to, message, priority).is_ok(),
                 // That a dial failed was reported then; here it is only not repeated. Our own
                 // tunnels that begin there are of no use; those of others are their business.

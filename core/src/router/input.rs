@@ -26,6 +26,13 @@ impl EffectId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u16);
 
+impl SocketId {
+    /// SSU2's socket for IPv4.
+    pub const IPV4: Self = Self(0);
+    /// SSU2's socket for IPv6.
+    pub const IPV6: Self = Self(1);
+}
+
 /// A local listener that the runtime bound because the configuration asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -192,7 +192,7 @@ impl Router {
     fn fitness(&self) -> Fitness {
         let peers = self.peers.counts();
         Fitness {
-            published: publish::published_host(&self.config).is_some(),
+            published: publish::is_published(&self.config),
             inbound: peers.inbound,
             bandwidth: publish::bandwidth(&self.config),
             peers: peers.inbound + peers.outbound,

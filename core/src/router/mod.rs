@@ -17,16 +17,17 @@ mod publish;
 mod report;
 
 use crate::client::address_book::AddressBook;
-use crate::config::{Config, Floodfill};
+use crate::config::{Config, Floodfill, Ssu2};
 use crate::conn::{ConnId, Opener};
+use crate::crypto::x25519::PrivateKey;
 use crate::garlic::{self, reply::ReplyTags};
 use crate::keys::{DestinationKeys, KeysError, RouterKeys};
 use crate::netdb::reseed::Report;
 use crate::netdb::{Context, LookupId, NetDb, NetDbConfig};
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
-use crate::transport::ntcp2;
-use crate::transport::peers::{PeerAction, Peers, PeersConfig};
+use crate::transport::peers::{PeerAction, Peers, PeersConfig, Ssu2Config, Train};
+use crate::transport::{ntcp2, ssu2};
 use crate::tunnel::{PoolId, TunnelConfig, Tunnels};
 use crate::wire::hash::Hash;
 use crate::wire::router_info::RouterInfo;
@@ -39,7 +40,8 @@ use alloc::vec::Vec;
 use apps::{AppAction, Apps, Kind};
 use core::time::Duration;
 use input::{
-    Command, Completion, ConnInput, Consumed, Datagram, EffectId, Listener, Remote, Stored,
+    Command, Completion, ConnInput, Consumed, Datagram, EffectId, Listener, Remote, SocketId,
+    Stored,
 };
 use job::Jobs;
 use lookups::{Pending, Purpose};
@@ -160,11 +162,10 @@ impl Router {
         let mut actions = VecDeque::new();
         let keys = router_keys(stored.router_keys.as_deref(), &mut rng, &mut actions)?;
         let hash = keys.identity.hash();
-        let private = keys.ntcp2.to_bytes();
-        let static_key = crate::crypto::x25519::PrivateKey::from_bytes(*private.as_bytes());
-        let local = ntcp2::Local::new(hash, static_key, keys.ntcp2_iv, config.network.id);
         let peers_config = PeersConfig {
-            local: Arc::new(local),
+            local: Arc::new(ntcp2_local(&config, &keys)),
+            ntcp2: config.ntcp2.enabled,
+            ssu2: ssu2_config(&config, &keys)?,
             allow_local: config.network.allow_local,
             sessions: config.limits.sessions as usize,
             bandwidth_in: config.limits.bandwidth_in,
@@ -257,9 +258,14 @@ impl Router {
         &self.info
     }
 
-    /// A received datagram, or a coalesced train of them. No transport uses datagrams yet.
+    /// A received datagram, or a coalesced train of them.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
-        log::trace!("datagram of {} bytes at {now:?} ignored", datagram.payload.len());
+        let unix = self.clock.unix(now);
+        let Datagram { remote, payload, segment, .. } = datagram;
+        for packet in payload.chunks_mut(segment.unwrap_or(usize::MAX).max(1)) {
+            self.peers.handle_datagram(now, unix, remote, packet);
+        }
+        self.settle(now);
     }
 
     /// Something happened on a byte stream.
@@ -287,11 +293,11 @@ impl Router {
                 Consumed { taken, pause }
             }
             ConnInput::ReadClosed if self.peers.owns(conn) => {
-                self.peers.handle_gone(now, conn, false);
+                self.peers.handle_gone(now, unix, conn, false);
                 Consumed::default()
             }
             ConnInput::Failed(_) if self.peers.owns(conn) => {
-                self.peers.handle_gone(now, conn, true);
+                self.peers.handle_gone(now, unix, conn, true);
                 Consumed::default()
             }
             ConnInput::Accepted { listener: Listener::Control, .. } => {
@@ -361,7 +367,7 @@ impl Router {
     /// Time passed: the deadline of [`Self::poll_timeout`], or later.
     pub fn handle_timeout(&mut self, now: Instant) {
         let unix = self.clock.unix(now);
-        self.peers.handle_timeout(now);
+        self.peers.handle_timeout(now, unix);
         self.netdb.handle_timeout(now, unix);
         self.tunnels.handle_timeout(now, unix);
         self.apps.handle_timeout(now, unix);
@@ -381,16 +387,21 @@ impl Router {
         self.actions.pop_front()
     }
 
-    /// Appends up to `max_segments` equal datagrams for one remote to `buf`. No transport uses
-    /// datagrams yet.
+    /// Appends up to `max_segments` datagrams for one remote to `buf`, all of one length but the last.
     pub fn poll_transmit(
         &mut self,
         now: Instant,
         max_segments: usize,
         buf: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        let _ = (now, max_segments, buf);
-        None
+        let unix = self.clock.unix(now);
+        let Train { to, len, segment } = self.peers.poll_transmit(now, unix, max_segments, buf)?;
+        // A session may end with what it sends.
+        if !self.peers.is_silent() {
+            self.settle(now);
+        }
+        let socket = if to.is_ipv4() { SocketId::IPV4 } else { SocketId::IPV6 };
+        Some(Transmit { socket, remote: to, len, segment: (len > segment).then_some(segment) })
     }
 
     /// The next stream that has bytes to write. Follow with [`Self::poll_conn`] until that says 0;
@@ -476,7 +487,7 @@ impl Router {
             }
             Stopping::LastWords(at) if at <= now => {
                 self.apps.close_all();
-                self.peers.close_all(now);
+                self.peers.close_all(now, self.clock.unix(now));
                 self.stopping = Stopping::Goodbye(now + GOODBYE);
                 true
             }
@@ -577,10 +588,34 @@ impl Router {
     }
 }
 
+fn ntcp2_local(config: &Config, keys: &RouterKeys) -> ntcp2::Local {
+    let static_key = copy(&keys.ntcp2);
+    ntcp2::Local::new(keys.identity.hash(), static_key, keys.ntcp2_iv, config.network.id)
+}
+
+/// SSU2, if it is in use and there is a socket for it.
+fn ssu2_config(config: &Config, keys: &RouterKeys) -> Result<Option<Ssu2Config>, StartError> {
+    let mtu = config.ssu2.mtu;
+    if !(Ssu2::MIN_MTU..=Ssu2::MAX_MTU).contains(&mtu) {
+        let (least, most) = (Ssu2::MIN_MTU, Ssu2::MAX_MTU);
+        return Err(StartError::Config(format!("ssu2.mtu: {mtu} is not within {least} to {most}")));
+    }
+    if !config.ssu2.enabled || config.ssu2.port.is_none() {
+        return Ok(None);
+    }
+    let hash = keys.identity.hash();
+    let local = ssu2::Local::new(hash, copy(&keys.ssu2), keys.ssu2_intro, config.network.id);
+    Ok(Some(Ssu2Config { local: Arc::new(local), mtu, families: publish::ssu2_families(config) }))
+}
+
+fn copy(key: &PrivateKey) -> PrivateKey {
+    PrivateKey::from_bytes(*key.to_bytes().as_bytes())
+}
+
 /// Whether we are a floodfill, as configured.
 fn role(config: &Config) -> Result<Floodfill, StartError> {
     let mode = config.netdb.floodfill;
-    if mode == Floodfill::On && publish::published_host(config).is_none() {
+    if mode == Floodfill::On && !publish::is_published(config) {
         let problem = "a floodfill needs a published address, with host and port";
         return Err(StartError::Config(problem.into()));
     }

@@ -119,7 +119,7 @@ impl Router {
                 local: self.hash(),
                 local_v4: true,
                 local_v6: false,
-                local_published: super::publish::published_host(&self.config).is_some(),
+                local_published: super::publish::is_published(&self.config),
                 same_group: self.config.network.allow_local,
                 avoid,
             };

@@ -3,23 +3,51 @@
 use crate::config::Config;
 use crate::keys::RouterKeys;
 use crate::time::UnixTime;
+use crate::transport::peers::Families;
 use crate::wire::base64;
 use crate::wire::mapping::Mapping;
-use crate::wire::router_info::{Bandwidth, RouterAddress, RouterInfo, Style};
+use crate::wire::router_info::{
+    Bandwidth, RouterAddress, RouterInfo, Ssu2Address, Ssu2Caps, Style,
+};
 use alloc::format;
 use alloc::string::{String, ToString};
-use core::net::IpAddr;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 /// The API version whose features we implement; peers choose by it.
 const API_VERSION: &str = "0.9.62";
 /// Cost of a published address, and of one that only says how we connect.
 const COST_PUBLISHED: u8 = 3;
 const COST_UNPUBLISHED: u8 = 14;
+/// SSU2 after NTCP2, for those who choose by it.
+const COST_SSU2_PUBLISHED: u8 = 8;
 
 /// Where we can be reached over NTCP2; `None` when nowhere, or not to be told.
-pub(super) fn published_host(config: &Config) -> Option<(IpAddr, u16)> {
-    let host = config.ntcp2.host.filter(|_| config.ntcp2.publish)?;
-    Some((host, config.ntcp2.port.filter(|p| *p != 0)?))
+fn ntcp2_host(config: &Config) -> Option<SocketAddr> {
+    let ntcp2 = &config.ntcp2;
+    let host = ntcp2.host.filter(|_| ntcp2.enabled && ntcp2.publish)?;
+    Some(SocketAddr::new(host, ntcp2.port.filter(|p| *p != 0)?))
+}
+
+/// The same for SSU2.
+fn ssu2_host(config: &Config) -> Option<SocketAddr> {
+    let ssu2 = &config.ssu2;
+    let host = ssu2.host.or(config.ntcp2.host).filter(|_| ssu2.enabled && ssu2.publish)?;
+    Some(SocketAddr::new(host, ssu2.port.filter(|p| *p != 0)?))
+}
+
+/// Whether others can connect to us, as configured.
+pub(super) fn is_published(config: &Config) -> bool {
+    ntcp2_host(config).or(ssu2_host(config)).is_some()
+}
+
+/// The families of the sockets of SSU2.
+pub(super) fn ssu2_families(config: &Config) -> Families {
+    let v6 = match config.ssu2.bind.or(config.ssu2.host).or(config.ntcp2.host) {
+        Some(ip) => ip.is_ipv6(),
+        None => false,
+    };
+    Families { v4: !v6, v6 }
 }
 
 /// The bandwidth that we share.
@@ -34,7 +62,7 @@ pub(super) fn bandwidth(config: &Config) -> Bandwidth {
 pub(super) fn caps(config: &Config, floodfill: bool) -> String {
     let class = bandwidth(config).letter();
     let floodfill = if floodfill { "f" } else { "" };
-    let reachable = if published_host(config).is_some() { 'R' } else { 'U' };
+    let reachable = if is_published(config) { 'R' } else { 'U' };
     format!("{class}{floodfill}{reachable}")
 }
 
@@ -62,23 +90,48 @@ pub(super) fn router_info(
         put(&mut options, "netdb.knownLeaseSets", &lease_sets.to_string());
     }
 
-    let mut ntcp2 = Mapping::new();
-    put(&mut ntcp2, "s", &base64::encode(&keys.ntcp2.public().0));
-    put(&mut ntcp2, "v", "2");
-    let cost = match published_host(config) {
-        Some((host, port)) => {
-            put(&mut ntcp2, "host", &host.to_string());
-            put(&mut ntcp2, "port", &port.to_string());
-            put(&mut ntcp2, "i", &base64::encode(&keys.ntcp2_iv));
+    let addresses: Vec<RouterAddress> =
+        ntcp2_address(config, keys).into_iter().chain(ssu2_address(config, keys)).collect();
+    RouterInfo::build(&keys.identity, unix, &addresses, &options, &keys.signing)
+}
+
+fn ntcp2_address(config: &Config, keys: &RouterKeys) -> Option<RouterAddress> {
+    if !config.ntcp2.enabled {
+        return None;
+    }
+    let mut options = Mapping::new();
+    put(&mut options, "s", &base64::encode(&keys.ntcp2.public().0));
+    put(&mut options, "v", "2");
+    let cost = match ntcp2_host(config) {
+        Some(at) => {
+            put(&mut options, "host", &at.ip().to_string());
+            put(&mut options, "port", &at.port().to_string());
+            put(&mut options, "i", &base64::encode(&keys.ntcp2_iv));
             COST_PUBLISHED
         }
         None => {
-            put(&mut ntcp2, "caps", "4");
+            put(&mut options, "caps", "4");
             COST_UNPUBLISHED
         }
     };
-    let address = RouterAddress { cost, style: Style::Ntcp2, options: ntcp2 };
-    RouterInfo::build(&keys.identity, unix, &[address], &options, &keys.signing)
+    Some(RouterAddress { cost, style: Style::Ntcp2, options })
+}
+
+fn ssu2_address(config: &Config, keys: &RouterKeys) -> Option<RouterAddress> {
+    if !config.ssu2.enabled || config.ssu2.port.is_none() {
+        return None;
+    }
+    let mut address = Ssu2Address::new(keys.ssu2.public(), keys.ssu2_intro);
+    address.mtu = config.ssu2.mtu;
+    address.host = ssu2_host(config);
+    let cost = if address.host.is_some() {
+        COST_SSU2_PUBLISHED
+    } else {
+        let Families { v4, v6 } = ssu2_families(config);
+        address.caps = Ssu2Caps { v4, v6, ..Ssu2Caps::default() };
+        COST_UNPUBLISHED
+    };
+    Some(RouterAddress { cost, style: Style::Ssu2, options: address.options() })
 }
 
 fn put(mapping: &mut Mapping, key: &str, value: &str) {

@@ -213,6 +213,13 @@ impl SendQueue {
         self.take(lane)
     }
 
+    /// Takes the next message with its priority, for another queue: those that matter most first, whatever their age.
+    pub(super) fn take_first(&mut self) -> Option<(Message, Priority)> {
+        let all = [Priority::Control, Priority::Own, Priority::Transit];
+        let priority = all.into_iter().find(|priority| !self.lane(*priority).is_empty())?;
+        Some((self.take(priority)?, priority))
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         let (dropped, ready) = (self.dropped + self.messages as u64, self.ready);

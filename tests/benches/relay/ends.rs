@@ -68,7 +68,7 @@ struct Identified {
 impl Identified {
     fn new(number: u64, listens: Option<SocketAddr>) -> Self {
         let mut rng = Rng::new(&Seed::from_number(number));
-        let RouterKeys { identity, signing, encryption: key, ntcp2, ntcp2_iv } =
+        let RouterKeys { identity, signing, encryption: key, ntcp2, ntcp2_iv, .. } =
             RouterKeys::generate(&mut rng);
         let local = Local::new(identity.hash(), ntcp2, ntcp2_iv, i2pd::NET_ID);
         let mut options = Mapping::new();

@@ -5,12 +5,14 @@
 //! where a peer connects from. Messages that come out are not looked into: an owner drops those
 //! whose expiration is more than 60 s past or 3 minutes ahead.
 
+pub mod endpoint;
 mod frame;
 pub mod handshake;
 mod link;
 pub mod replay;
 pub mod session;
 
+pub use endpoint::{Close, Endpoint};
 pub use handshake::HandshakeError;
 pub use replay::{CAPACITY as REPLAY_CAPACITY, ReplayCache};
 pub use session::{Session, SessionError, SessionEvent, Stats};

@@ -1,5 +1,7 @@
 //! Two routers that connect to each other, over streams with latency.
 
+use super::room::MAX_PER_PLACE;
+use super::session::{FAILED_LATELY, MANY_FAILED, RETIREMENT};
 use super::*;
 use crate::crypto::sign::SigningKey;
 use crate::crypto::x25519::PrivateKey;
@@ -8,8 +10,9 @@ use crate::wire::base64;
 use crate::wire::i2np::MessageType;
 use crate::wire::identity::Identity;
 use crate::wire::mapping::Mapping;
-use crate::wire::router_info::{RouterAddress, Style};
+use crate::wire::router_info::{RouterAddress, Ssu2Address, Style};
 use alloc::string::{String, ToString};
+use core::net::IpAddr;
 
 const UNIX: UnixTime = UnixTime::from_secs(1_800_000_000);
 const LATENCY: Duration = Duration::from_millis(20);
@@ -27,6 +30,10 @@ struct Side {
     unreachable: Vec<bool>,
     /// Where its streams come from, if not from the address that it publishes.
     from: Option<IpAddr>,
+    /// Where its datagrams come from and go to; without SSU2, into the void.
+    udp: Option<SocketAddr>,
+    /// Streams to it are refused, datagrams to it are lost.
+    deaf: (bool, bool),
 }
 
 enum What {
@@ -35,6 +42,7 @@ enum What {
     Connected(ConnId),
     Bytes(ConnId, Vec<u8>),
     Gone(ConnId, bool),
+    Datagram(SocketAddr, Vec<u8>),
 }
 
 struct Pair {
@@ -48,6 +56,21 @@ fn side(seed: u64) -> Side {
     side_with(seed, 100, 1 << 20, UNIX)
 }
 
+/// Transports that a side speaks.
+#[derive(Clone, Copy)]
+struct Speaks {
+    ntcp2: bool,
+    ssu2: bool,
+}
+
+const NTCP2: Speaks = Speaks { ntcp2: true, ssu2: false };
+const SSU2: Speaks = Speaks { ntcp2: false, ssu2: true };
+const BOTH: Speaks = Speaks { ntcp2: true, ssu2: true };
+
+fn side_speaking(seed: u64, speaks: Speaks) -> Side {
+    side_of(Some(alloc::format!("11.{seed}.0.1")), seed, 100, 1 << 20, UNIX, speaks)
+}
+
 fn side_with(seed: u64, sessions: usize, bandwidth_out: u64, published: UnixTime) -> Side {
     side_at(Some(alloc::format!("11.{seed}.0.1")), seed, sessions, bandwidth_out, published)
 }
@@ -59,6 +82,17 @@ fn side_at(
     sessions: usize,
     bandwidth_out: u64,
     published: UnixTime,
+) -> Side {
+    side_of(host, seed, sessions, bandwidth_out, published, NTCP2)
+}
+
+fn side_of(
+    host: Option<String>,
+    seed: u64,
+    sessions: usize,
+    bandwidth_out: u64,
+    published: UnixTime,
+    speaks: Speaks,
 ) -> Side {
     let mut rng = Rng::new(&Seed::from_number(seed));
     let signing = SigningKey::generate(&mut rng);
@@ -83,14 +117,28 @@ fn side_at(
     for (key, value) in address.iter().skip(hidden) {
         options.insert(key, value).unwrap();
     }
-    let address = RouterAddress { cost: 3, style: Style::Ntcp2, options };
+    let ntcp2 = RouterAddress { cost: 3, style: Style::Ntcp2, options };
+    let ssu2_key = PrivateKey::generate(&mut rng);
+    let intro = [seed as u8 ^ 0xff; 32];
+    let mut address = Ssu2Address::new(ssu2_key.public(), intro);
+    let udp = host.as_ref().map(|host| SocketAddr::new(host.parse().unwrap(), 2));
+    address.host = udp;
+    let ssu2 = RouterAddress { cost: 8, style: Style::Ssu2, options: address.options() };
+    let spoken = [(speaks.ntcp2, ntcp2), (speaks.ssu2, ssu2)];
+    let addresses: Vec<_> = spoken.into_iter().filter(|(is, _)| *is).map(|(_, a)| a).collect();
     let mut options = Mapping::new();
     for (key, value) in [("caps", "XR"), ("netId", "2"), ("router.version", "0.9.62")] {
         options.insert(key, value).unwrap();
     }
-    let info = RouterInfo::build(&identity, published, &[address], &options, &signing);
+    let info = RouterInfo::build(&identity, published, &addresses, &options, &signing);
     let config = PeersConfig {
         local: Arc::new(ntcp2::Local::new(info.hash(), static_key, iv, 2)),
+        ntcp2: speaks.ntcp2,
+        ssu2: speaks.ssu2.then(|| Ssu2Config {
+            local: Arc::new(ssu2::Local::new(info.hash(), ssu2_key, intro, 2)),
+            mtu: 1500,
+            families: Families { v4: true, v6: true },
+        }),
         allow_local: false,
         sessions,
         bandwidth_in: 1 << 20,
@@ -109,6 +157,8 @@ fn side_at(
         infos: Vec::new(),
         unreachable: Vec::new(),
         from: None,
+        udp: udp.filter(|_| speaks.ssu2),
+        deaf: (false, false),
     }
 }
 
@@ -132,7 +182,7 @@ impl Pair {
         let peers = &mut self.sides[from].peers;
         let sent = peers.send(self.now, &to.hash(), message, Priority::Own);
         if let Err(message) = sent {
-            assert_eq!(peers.dial(self.now, &to), Ok(()));
+            assert_eq!(peers.dial(self.now, UNIX, &to), Ok(()));
             peers.send(self.now, &to.hash(), message, Priority::Own).unwrap();
         }
         self.drain(from);
@@ -152,7 +202,8 @@ impl Pair {
                 }
                 (_, Some((at, n))) => {
                     self.now = self.now.max(at);
-                    self.sides[n].peers.handle_timeout(self.now);
+                    let unix = UNIX + self.now.saturating_since(Instant::ZERO);
+                    self.sides[n].peers.handle_timeout(self.now, unix);
                     self.drain(n);
                 }
                 _ => break,
@@ -185,7 +236,10 @@ impl Pair {
             What::Bytes(conn, mut bytes) => {
                 side.peers.handle_bytes(now, unix, conn, &mut bytes);
             }
-            What::Gone(conn, dead) => side.peers.handle_gone(now, conn, dead),
+            What::Gone(conn, dead) => side.peers.handle_gone(now, unix, conn, dead),
+            What::Datagram(from, mut bytes) => {
+                side.peers.handle_datagram(now, unix, from, &mut bytes);
+            }
         }
         self.drain(n);
     }
@@ -205,7 +259,8 @@ impl Pair {
         while let Some(action) = self.sides[n].peers.poll_action() {
             match action {
                 PeerAction::Connect { conn, remote } => {
-                    let at = |s: &Side| s.info.ntcp2().and_then(|a| a.host) == Some(remote);
+                    let at =
+                        |s: &Side| !s.deaf.0 && s.info.ntcp2().and_then(|a| a.host) == Some(remote);
                     match self.sides.iter().position(at) {
                         Some(to) => self.push(to, What::Dialled(n, conn)),
                         None => self.push(n, What::Gone(conn, true)),
@@ -223,7 +278,19 @@ impl Pair {
         while let Some(conn) = self.sides[n].peers.poll_writable() {
             self.write(n, conn);
         }
-        assert!(self.sides[n].peers.poll_timeout().is_none_or(|at| at > now), "{unix:?}");
+        let mut out = Vec::new();
+        while let Some(train) = self.sides[n].peers.poll_transmit(now, unix, 16, &mut out) {
+            assert_eq!(train.len, out.len());
+            let to = self.sides.iter().position(|s| !s.deaf.1 && s.udp == Some(train.to));
+            for packet in out.chunks(train.segment) {
+                if let (Some(to), Some(from)) = (to, self.sides[n].udp) {
+                    self.push(to, What::Datagram(from, packet.to_vec()));
+                }
+            }
+            out.clear();
+        }
+        // What happens at this very moment comes before timers that are due.
+        assert!(self.sides[n].peers.poll_timeout().is_none_or(|at| at >= now), "{unix:?}");
     }
 
     fn write(&mut self, n: usize, conn: ConnId) {
@@ -248,7 +315,9 @@ impl Pair {
         let accepted = self.sides[n].accepted;
         self.sides[n] = Side { accepted, ..side };
         // Its handshakes are others than before.
-        self.sides[n].peers.rng = Rng::new(&Seed::from_number(1000 + self.sequence));
+        let rng = Rng::new(&Seed::from_number(1000 + self.sequence));
+        let peers = &mut self.sides[n].peers;
+        peers.ntcp2 = ntcp2::Endpoint::new(peers.config.local.clone(), rng);
         for (other, conn) in far.values() {
             self.sides[*other].far.remove(conn);
         }
@@ -358,9 +427,9 @@ fn strangers_take_no_room_from_dialling() {
     }
     assert_eq!(hub.peers.counts().pending, 2, "a quarter of the sessions");
     for n in 21..29 {
-        assert_eq!(hub.peers.dial(now, &side(n).info), Ok(()));
+        assert_eq!(hub.peers.dial(now, UNIX, &side(n).info), Ok(()));
     }
-    assert_eq!(hub.peers.dial(now, &side(30).info), Err(NotDialled::NoRoom));
+    assert_eq!(hub.peers.dial(now, UNIX, &side(30).info), Err(NotDialled::NoRoom));
 }
 
 #[test]
@@ -480,7 +549,7 @@ fn failed_dials_are_forgotten_after_a_while_and_count_once_a_peer() {
         pair.send(1, 1);
         pair.run(Duration::from_secs(1));
         let now = pair.now;
-        pair.sides[0].peers.dial(now, &side(n).info).unwrap();
+        pair.sides[0].peers.dial(now, UNIX, &side(n).info).unwrap();
         pair.drain(0);
         pair.run(Duration::from_secs(1));
         *pair.sides[0].unreachable.last().unwrap()
@@ -503,14 +572,14 @@ fn a_failed_dial_is_blamed_on_the_peer_only_while_others_are_heard() {
     let mut pair = Pair::new(40, 41);
     let dial = |pair: &mut Pair, n| {
         let now = pair.now;
-        pair.sides[0].peers.dial(now, &nobody(n)).unwrap();
+        pair.sides[0].peers.dial(now, UNIX, &nobody(n)).unwrap();
         pair.drain(0);
         pair.run(Duration::from_secs(1));
     };
     // We are connected to nobody.
     dial(&mut pair, 50);
     assert_eq!(pair.sides[0].unreachable, [false]);
-    let again = pair.sides[0].peers.dial(pair.now, &nobody(50));
+    let again = pair.sides[0].peers.dial(pair.now, UNIX, &nobody(50));
     assert_eq!(again, Err(NotDialled::FailedLately));
     pair.send(1, 1);
     pair.run(Duration::from_secs(1));
@@ -555,4 +624,129 @@ fn a_renewed_router_info_reaches_the_peers_of_open_sessions_within_its_time() {
         times.insert(at.as_micros() / 1_000_000);
     }
     assert!(times.len() >= 4, "not all at once: {times:?}");
+}
+
+#[test]
+fn two_sides_talk_over_what_both_speak() {
+    for (a, b, over_ssu2) in
+        [(SSU2, SSU2, 1), (BOTH, SSU2, 1), (SSU2, BOTH, 1), (BOTH, BOTH, 0), (NTCP2, BOTH, 0)]
+    {
+        let mut pair = Pair::of(alloc::vec![side_speaking(80, a), side_speaking(81, b)]);
+        for id in 0..40 {
+            pair.send_to(0, 1, id, 9000);
+            pair.send_to(0, 1, 100 + id, 9);
+        }
+        pair.run(Duration::from_secs(2));
+        pair.send(1, 900);
+        pair.run(Duration::from_secs(1));
+        let ids: BTreeSet<u32> = pair.sides[1].received.iter().copied().collect();
+        assert_eq!(ids, (0..40).chain(100..140).collect());
+        assert_eq!(pair.sides[0].received, [900]);
+        assert_eq!(pair.sessions(), [1, 1]);
+        let counts = pair.sides.iter().map(|s| s.peers.counts().ssu2);
+        assert!(counts.eq([over_ssu2; 2]), "{over_ssu2}");
+    }
+    // Nothing in common.
+    let mut pair = Pair::of(alloc::vec![side_speaking(80, NTCP2), side_speaking(81, SSU2)]);
+    let (now, to) = (pair.now, pair.sides[1].info.clone());
+    assert_eq!(pair.sides[0].peers.dial(now, UNIX, &to), Err(NotDialled::NoAddress));
+}
+
+#[test]
+fn where_one_transport_fails_the_other_is_tried_and_nothing_that_waits_is_lost() {
+    let mut pair = Pair::of(alloc::vec![side_speaking(82, BOTH), side_speaking(83, BOTH)]);
+    pair.sides[1].deaf.0 = true;
+    for id in 0..10 {
+        pair.send_to(0, 1, id, 2000);
+    }
+    pair.run(Duration::from_secs(2));
+    assert_eq!(pair.sides[1].received, (0..10).collect::<Vec<_>>());
+    assert_eq!((pair.sides[0].ups, pair.sides[0].unreachable.len()), (1, 0));
+    // The other way round there is nothing left, and that is told once.
+    let mut pair = Pair::of(alloc::vec![side_speaking(82, BOTH), side_speaking(83, BOTH)]);
+    pair.sides[1].deaf = (true, true);
+    pair.send(0, 1);
+    pair.run(Duration::from_secs(30));
+    assert_eq!((pair.sides[0].ups, pair.sides[0].unreachable.len()), (0, 1));
+    assert_eq!(pair.sides[0].peers.counts(), Counts::default());
+}
+
+#[test]
+fn sessions_of_two_transports_that_cross_leave_one() {
+    // Each knows of the other what the other does not know of it.
+    for seed in 84..90 {
+        let mut pair =
+            Pair::of(alloc::vec![side_speaking(seed, BOTH), side_speaking(seed + 10, BOTH)]);
+        let only_ssu2 = side_speaking(seed + 10, SSU2).info;
+        let now = pair.now;
+        pair.sides[0].peers.dial(now, UNIX, &only_ssu2).unwrap();
+        pair.drain(0);
+        pair.send(1, 1);
+        pair.send(0, 2);
+        pair.run(Duration::from_secs(1));
+        for id in 10..20 {
+            pair.send((id % 2) as usize, id);
+            pair.run(Duration::from_millis(200));
+        }
+        pair.run(RETIREMENT + Duration::from_secs(10));
+        assert_eq!(pair.sessions(), [1, 1], "{seed}");
+        assert_eq!(pair.sides[0].downs + pair.sides[1].downs, 0, "{seed}");
+        let received = pair.sides.iter().map(|s| s.received.len());
+        assert!(received.eq([6, 6]), "{seed}");
+    }
+}
+
+#[test]
+fn under_a_bandwidth_limit_datagrams_and_streams_take_turns() {
+    let speaker = |seed, speaks| {
+        side_of(Some(alloc::format!("11.{seed}.0.1")), seed, 100, 64 << 10, UNIX, speaks)
+    };
+    let mut pair = Pair::of(alloc::vec![
+        speaker(100, BOTH),
+        speaker(101, SSU2),
+        speaker(102, NTCP2),
+        speaker(103, SSU2),
+    ]);
+    // Three times what the limit allows; the burst at the beginning is whose it may be.
+    let mut before = Vec::new();
+    for round in 0..50 {
+        for to in 1..4 {
+            for id in 0..2 {
+                pair.send_to(0, to, 2 * round + id, 6000);
+            }
+        }
+        pair.run(Duration::from_millis(200));
+        if round == 10 {
+            before = pair.sides.iter().map(|s| s.received.len()).collect();
+        }
+    }
+    let got: Vec<usize> =
+        pair.sides.iter().zip(before).skip(1).map(|(s, n)| s.received.len() - n).collect();
+    let (least, most) = (got.iter().min().unwrap(), got.iter().max().unwrap());
+    assert!(*least >= 15 && *most <= least * 3 / 2, "{got:?}");
+    let sent = pair.sides[0].peers.traffic().sent;
+    assert!(sent < (64 << 10) * 10 + 96_000, "{sent}");
+    assert!(pair.sides.iter().all(|s| s.downs == 0));
+}
+
+#[test]
+fn a_goodbye_goes_over_both_transports() {
+    let mut pair = Pair::of(alloc::vec![
+        side_speaking(104, BOTH),
+        side_speaking(105, SSU2),
+        side_speaking(106, NTCP2),
+    ]);
+    pair.send_to(0, 1, 1, 9);
+    pair.send_to(0, 2, 1, 9);
+    pair.run(Duration::from_secs(1));
+    let now = pair.now;
+    pair.sides[0].peers.close_all(now, UNIX);
+    pair.drain(0);
+    pair.run(Duration::from_secs(1));
+    assert_eq!((pair.sides[1].downs, pair.sides[2].downs), (1, 1));
+    // Nobody gets in any more.
+    pair.send_to(1, 0, 2, 9);
+    pair.run(Duration::from_secs(20));
+    assert_eq!(pair.sides[0].received, []);
+    assert_eq!(pair.sides[0].peers.counts(), Counts::default());
 }

@@ -69,6 +69,15 @@ pub enum EndpointEvent {
     Session(SessionEvent),
 }
 
+/// Who sends a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Nobody who has a session: an answer to a stranger.
+    Answer,
+    /// This session.
+    Session(ConnectionId),
+}
+
 /// What an endpoint did so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointStats {
@@ -251,20 +260,21 @@ impl Endpoint {
     }
 
     /// A datagram arrived. It is opened in place. What belongs to nobody and does not begin a handshake is dropped.
+    /// True when it is of a session that is up.
     pub fn handle_datagram(
         &mut self,
         now: Instant,
         unix: UnixTime,
         from: SocketAddr,
         packet: &mut [u8],
-    ) {
+    ) -> bool {
         self.unix = unix;
         let from = canonical(from);
         if !(MIN_PACKET_LEN..=MAX_PACKET_LEN).contains(&packet.len()) {
             self.stats.strays += 1;
-            return;
+            return false;
         }
-        let Ok(id) = protect::destination(packet, self.local.intro()) else { return };
+        let Ok(id) = protect::destination(packet, self.local.intro()) else { return false };
         if self.conns.contains_key(&id) {
             return self.handle_known(now, unix, id, from, packet);
         }
@@ -275,6 +285,7 @@ impl Endpoint {
             return self.handle_known(now, unix, dial, from, packet);
         }
         self.handle_stranger(now, unix, id, from, packet);
+        false
     }
 
     /// Time passed: the deadline of [`Self::poll_timeout`], or later.
@@ -358,25 +369,81 @@ impl Endpoint {
         unix: UnixTime,
         out: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
-        if let Some((to, packet)) = self.answers.pop_front() {
-            out.extend_from_slice(&packet);
-            return Some(to);
-        }
-        while let Some(id) = self.ready.front().copied() {
-            if let Some(conn) = self.conns.get_mut(&id)
-                && let Some(to) = conn.poll_transmit(now, unix, out)
-            {
-                // The others have their turn too.
-                self.ready.rotate_left(1);
+        while let Some(sender) = self.next_sender() {
+            if let Some(to) = self.transmit(now, unix, sender, out) {
                 return Some(to);
             }
-            self.ready.pop_front();
-            if let Some(conn) = self.conns.get_mut(&id) {
-                conn.ready = false;
-            }
-            self.take_events(now, id);
         }
         None
+    }
+
+    /// Who sends next, if [`Self::transmit`] finds that it has something.
+    #[must_use]
+    pub fn next_sender(&self) -> Option<Sender> {
+        if !self.answers.is_empty() {
+            return Some(Sender::Answer);
+        }
+        self.ready.front().map(|id| Sender::Session(*id))
+    }
+
+    /// Appends the next datagram of `sender` to `out` and says where it goes. A session that has one lets the others
+    /// go before it next time.
+    #[must_use]
+    pub fn transmit(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        sender: Sender,
+        out: &mut Vec<u8>,
+    ) -> Option<SocketAddr> {
+        let id = match sender {
+            Sender::Answer => {
+                let (to, packet) = self.answers.pop_front()?;
+                out.extend_from_slice(&packet);
+                return Some(to);
+            }
+            Sender::Session(id) => id,
+        };
+        let conn = self.conns.get_mut(&id)?;
+        let to = conn.poll_transmit(now, unix, out);
+        if self.ready.front() == Some(&id) {
+            self.ready.rotate_left(1);
+        }
+        if to.is_none() {
+            self.unready(id);
+            self.take_events(now, id);
+        }
+        to
+    }
+
+    /// A session is not asked for datagrams until [`Self::release`]. False when it is not asked anyway.
+    pub fn hold(&mut self, now: Instant, id: ConnectionId) -> bool {
+        let Some(conn) = self.conns.get_mut(&id) else { return false };
+        let first = conn.ready && !core::mem::replace(&mut conn.held, true);
+        self.unready(id);
+        self.take_events(now, id);
+        first
+    }
+
+    /// See [`Self::hold`].
+    pub fn release(&mut self, now: Instant, id: ConnectionId) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.held = false;
+            self.after(now, id);
+        }
+    }
+
+    /// It is not among those that may have something to send.
+    fn unready(&mut self, id: ConnectionId) {
+        if let Some(conn) = self.conns.get_mut(&id)
+            && core::mem::replace(&mut conn.ready, false)
+        {
+            if self.ready.back() == Some(&id) {
+                self.ready.pop_back();
+            } else {
+                self.ready.retain(|other| *other != id);
+            }
+        }
     }
 
     /// When to call [`Self::handle_timeout`] at the latest.
@@ -389,6 +456,7 @@ impl Endpoint {
     fn after(&mut self, now: Instant, id: ConnectionId) {
         self.take_events(now, id);
         if let Some(conn) = self.conns.get_mut(&id)
+            && !conn.held
             && !core::mem::replace(&mut conn.ready, true)
         {
             self.ready.push_back(id);
@@ -419,7 +487,8 @@ impl Endpoint {
         if over {
             return self.remove(id);
         }
-        let due = conn.deadline();
+        // What is held has its deadlines when it is released.
+        let due = conn.deadline().filter(|_| !conn.held);
         if conn.timer != due {
             if let Some(old) = conn.timer {
                 self.timers.remove(&(old, id));

@@ -55,6 +55,8 @@ pub(super) struct Conn {
     pub(super) queue: SendQueue,
     pub(super) timer: Option<Instant>,
     pub(super) ready: bool,
+    /// Not to be asked for datagrams.
+    pub(super) held: bool,
     /// Bytes of messages that are not whole, as they were counted last.
     pub(super) parts: usize,
 }
@@ -103,7 +105,17 @@ impl Conn {
         resend: Resend,
     ) -> Self {
         let queue = SendQueue::default();
-        Self { remote, peer, stage, resend, queue, timer: None, ready: false, parts: 0 }
+        Self {
+            remote,
+            peer,
+            stage,
+            resend,
+            queue,
+            timer: None,
+            ready: false,
+            held: false,
+            parts: 0,
+        }
     }
 
     /// What masks the ids in the peer's packets of a handshake that we began.

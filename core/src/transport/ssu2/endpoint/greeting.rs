@@ -26,8 +26,29 @@ enum Step {
 }
 
 impl Endpoint {
-    /// A packet for a session that we know.
+    /// A packet for a session that we know. True when it is of one that is up.
     pub(super) fn handle_known(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        id: ConnectionId,
+        from: SocketAddr,
+        packet: &mut [u8],
+    ) -> bool {
+        let Some(conn) = self.conns.get_mut(&id) else { return false };
+        if let Stage::Up(session) = &mut conn.stage {
+            let forged = session.stats().forged;
+            session.handle_packet(now, unix, from, packet);
+            let heard = session.stats().forged == forged;
+            self.after(now, id);
+            return heard;
+        }
+        self.handle_greeting(now, unix, id, from, packet);
+        false
+    }
+
+    /// A packet for a handshake that we know.
+    fn handle_greeting(
         &mut self,
         now: Instant,
         unix: UnixTime,
@@ -36,10 +57,6 @@ impl Endpoint {
         packet: &mut [u8],
     ) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if let Stage::Up(session) = &mut conn.stage {
-            session.handle_packet(now, unix, from, packet);
-            return self.after(now, id);
-        }
         if from != conn.remote {
             // Nobody moves in the middle of a handshake.
             self.stats.strays += 1;
