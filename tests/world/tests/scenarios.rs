@@ -1,7 +1,7 @@
 //! The scenarios that come with the program, in small.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use ramson_world::sim::{Outcome, SCENARIOS, Scenario, by_name, html, merge, run};
+use ramson_world::sim::{Outcome, SCENARIOS, Scenario, by_name, html, merge, merged_table, run};
 
 fn scenario(name: &str) -> Scenario {
     by_name(name).expect("it is there").expect("it can be read")
@@ -89,9 +89,33 @@ fn one_seed_has_one_document() {
     assert_ne!(first["digest"], other["digest"]);
 
     assert!(html(&first).contains("Lookups that succeed"));
-    let merged = merge(&[first.clone(), other]).unwrap();
+    let mut missed = first.clone();
+    missed["expect"][0]["met"] = false.into();
+    let merged = merge(&[missed, other]).unwrap();
     assert_eq!(merged["runs"], 2);
+    assert!(merged_table(&merged).contains("missed by seeds [1"), "{}", merged_table(&merged));
     assert!(merge(&[first, again]).unwrap_err().contains("twice"));
+}
+
+/// Each sample has time to measure something in, and the last one is of the end.
+#[test]
+fn samples_are_apart() {
+    for (duration, step) in [("60s", 5.0), ("63s", 5.0), ("9m", 6.0)] {
+        let text = format!("about = 'x'\nduration = '{duration}'\nnetwork = {{ routers = 5 }}");
+        let scenario = Scenario::parse(&text).unwrap();
+        let json = run(&scenario, 1, &mut |_| 0).unwrap().json;
+        let times: Vec<f64> =
+            json["series"]["t_s"].as_array().unwrap().iter().filter_map(|t| t.as_f64()).collect();
+        assert!(times.windows(2).all(|t| t[1] - t[0] >= step / 2.0), "{times:?}");
+        assert_eq!(times.last().copied(), Some(scenario.duration.0.as_secs_f64()));
+        let builds: u64 = ["refused", "timed_out", "no_path"]
+            .iter()
+            .flat_map(|why| json["series"][format!("builds_{why}")].as_array().unwrap())
+            .filter_map(|n| n.as_u64())
+            .sum();
+        assert_eq!(Some(builds), json["builds"]["failed"].as_u64());
+        assert!(builds > 0, "{duration}: five routers have too few hops for some");
+    }
 }
 
 #[test]

@@ -104,12 +104,22 @@ pub fn merged_table(merged: &Value) -> String {
         get("/slow_downloads/ok"),
         get("/slow_downloads/failed")
     );
+    let _ = writeln!(
+        text,
+        "tunnel builds  {} ok, {} refused, {} timed out, {} without a path",
+        get("/builds/ok"),
+        get("/builds/refused"),
+        get("/builds/timed_out"),
+        get("/builds/no_path")
+    );
     for expect in merged.get("expect").and_then(Value::as_array).into_iter().flatten() {
+        let missed = expect.get("missed_by_seeds").filter(|seeds| **seeds != json!([]));
+        let missed = missed.map_or(String::new(), |seeds| format!("; missed by seeds {seeds}"));
         let part = |name: &str| expect.get(name).map_or("-".to_owned(), Value::to_string);
         let what = expect.get("what").and_then(Value::as_str).unwrap_or("");
         let _ = writeln!(
             text,
-            "met {:>3} of {:<3} {what}: {} % (least, median, most)",
+            "met {:>3} of {:<3} {what}: {} % (least, median, most){missed}",
             part("met"),
             get("/runs"),
             part("percent")

@@ -21,7 +21,7 @@ struct Plot {
     lines: &'static [(&'static str, &'static str)],
 }
 
-const PLOTS: [Plot; 10] = [
+const PLOTS: [Plot; 11] = [
     Plot {
         title: "Pages",
         unit: "in a sample",
@@ -40,6 +40,15 @@ const PLOTS: [Plot; 10] = [
         title: "Tunnel builds that succeed",
         unit: "share",
         lines: &[("builds", "build_success")],
+    },
+    Plot {
+        title: "Builds that come to nothing",
+        unit: "in a sample",
+        lines: &[
+            ("refused", "builds_refused"),
+            ("timed out", "builds_timed_out"),
+            ("no path", "builds_no_path"),
+        ],
     },
     Plot {
         title: "Packets of streams that went before",
@@ -209,6 +218,14 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn every_line_has_a_column() {
+        let columns = crate::sim::series::Series::default().columns();
+        for (_, column) in PLOTS.iter().flat_map(|plot| plot.lines) {
+            assert!(columns.get(column).is_some(), "{column}");
+        }
+    }
 
     #[test]
     fn a_scale_ends_just_above_the_greatest_value() {

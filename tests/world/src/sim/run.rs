@@ -324,7 +324,10 @@ impl<'a> Run<'a> {
             Due::GiveUp(browser) => self.ended(browser),
             Due::Sample => {
                 self.sample();
-                self.push(now + self.step(), Due::Sample);
+                // The last one is at the end: one just before it would leave it nothing to measure.
+                if now + self.step() * 3 / 2 <= self.scenario.duration.0 {
+                    self.push(now + self.step(), Due::Sample);
+                }
             }
         }
     }

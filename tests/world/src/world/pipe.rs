@@ -106,10 +106,6 @@ impl End {
         self.last_arrival > now
     }
 
-    pub(super) const fn is_connected(&self) -> bool {
-        self.connected
-    }
-
     pub(super) const fn is_machines(&self) -> bool {
         matches!(self.owner, Owner::Machine(_))
     }
@@ -195,6 +191,9 @@ impl World {
     pub(super) fn handle_connected(&mut self, id: EndId) {
         let Some(end) = self.ends.get_mut(&id) else { return };
         end.connected = true;
+        if let Owner::Raw(raw) = end.owner {
+            self.raws[raw.0].opened = true;
+        }
         if let Some(far) = end.far.and_then(|far| self.ends.get_mut(&far)) {
             far.connected = true;
         }

@@ -1,6 +1,6 @@
 //! TCP connections of no router: who opens one says what goes over it.
 
-use super::pipe::{End, EndId, Owner};
+use super::pipe::{EndId, Owner};
 use super::{Happening, NodeId, World};
 use ramson_core::time::Instant;
 
@@ -12,6 +12,8 @@ pub struct RawId(pub(super) usize);
 #[derive(Clone, Debug)]
 pub struct Raw {
     pub(super) end: EndId,
+    /// Whether it ever opened: nobody answers who is away, and that his kernel refuses says nothing of him.
+    pub opened: bool,
     /// Bytes that came back.
     pub received: usize,
     /// When the other side ended it, and whether with a reset.
@@ -25,7 +27,7 @@ impl World {
         let id = RawId(self.raws.len());
         let latency = self.chance.latency();
         let end = self.new_end(Owner::Raw(id), from, latency);
-        self.raws.push(Raw { end, received: 0, ended: None });
+        self.raws.push(Raw { end, opened: false, received: 0, ended: None });
         self.push(self.now + latency, Happening::Syn { from: end, to, tries: 0 });
         id
     }
@@ -39,12 +41,6 @@ impl World {
     #[must_use]
     pub fn raw(&self, id: RawId) -> &Raw {
         &self.raws[id.0]
-    }
-
-    /// Whether it ever opened: nobody answers who is away.
-    #[must_use]
-    pub fn is_raw_open(&self, id: RawId) -> bool {
-        self.ends.get(&self.raws[id.0].end).is_some_and(End::is_connected)
     }
 
     /// Resets a connection.

@@ -37,7 +37,7 @@ const SEND_PADDING: (u64, u64) = (1, 64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// Message 1 was seen before.
+    /// Message 1 was seen before, or might have been: it is older than what is remembered.
     #[error("message 1 replayed")]
     Replay,
     /// An ephemeral key that no honest peer sends.

@@ -35,7 +35,6 @@ impl AwaitRequest {
     /// Message 1 without its padding. Nothing is computed for one that was seen before.
     pub(in super::super) fn handle_head(
         self,
-        now: Instant,
         unix: UnixTime,
         replay: &mut ReplayCache,
         head: &mut [u8; HEAD_LEN],
@@ -57,7 +56,9 @@ impl AwaitRequest {
         noise.mix_key(&shared.map_err(|_| HandshakeError::EphemeralKey)?);
         let options = noise.decrypt_and_hash(options).map_err(|_| HandshakeError::RequestTag)?;
         let options = RequestOptions::decode(options).map_err(|_| HandshakeError::RequestTag)?;
-        replay.insert(now, unseen);
+        if !replay.insert(unix, options.timestamp, unseen) {
+            return Err(HandshakeError::Replay);
+        }
 
         if options.version != ntcp2::VERSION {
             return Err(HandshakeError::Version(options.version));

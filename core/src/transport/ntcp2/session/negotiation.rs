@@ -62,7 +62,7 @@ impl Negotiation {
                 let Some(head) = message.first_chunk_mut::<HEAD_LEN>() else {
                     return Step::Probed(HandshakeError::RequestTag);
                 };
-                match state.handle_head(cx.now, cx.unix, cx.replay, head) {
+                match state.handle_head(cx.unix, cx.replay, head) {
                     Ok(next) => Step::Next(Self::AwaitRequestPadding(Box::new(next))),
                     Err(error) => Step::Probed(error),
                 }

@@ -17,10 +17,11 @@ use std::time::Duration;
 
 /// A handshake may last ten seconds; the rest is the way.
 const LONGEST: Duration = Duration::from_secs(11);
-/// A message 1 is sent again this much later at most. It is remembered for 130 seconds.
-const AGAIN: Duration = Duration::from_secs(100);
-/// Messages that are kept for that.
-const MAX_KEPT: usize = 256;
+/// A message 1 is sent once more when its time stamp is no longer one of who may come in, whatever the clocks say
+/// within the minute by which they may differ.
+const LATE: Duration = Duration::from_secs(131);
+/// Messages that are kept for each of the two.
+const MAX_KEPT: usize = 1024;
 /// Bytes of message 1 before its padding; we always send some.
 const HEAD_LEN: usize = 64;
 
@@ -34,14 +35,30 @@ enum Knock {
     OtherNetwork,
     /// A message 1 for a router with another key.
     OtherKey,
-    /// A message 1 that was sent before.
+    /// A message 1 that was sent just before.
     Again,
+    /// One that was sent [`LATE`] before, and again since.
+    Late,
     /// A good message 1, and nothing after it.
     Half,
 }
 
-const KNOCKS: [Knock; 6] =
-    [Knock::Garbage, Knock::Part, Knock::OtherNetwork, Knock::OtherKey, Knock::Again, Knock::Half];
+const KNOCKS: [Knock; 7] = [
+    Knock::Garbage,
+    Knock::Part,
+    Knock::OtherNetwork,
+    Knock::OtherKey,
+    Knock::Again,
+    Knock::Late,
+    Knock::Half,
+];
+
+/// A message 1 that was answered, so that it was surely read.
+struct Answered {
+    at: Instant,
+    to: NodeId,
+    bytes: Vec<u8>,
+}
 
 struct Probe {
     raw: RawId,
@@ -58,8 +75,11 @@ pub(super) struct Prober {
     victims: Vec<NodeId>,
     sent: usize,
     open: Vec<Probe>,
-    /// Those with a message 1 that was answered, so that it was surely read.
-    answered: VecDeque<Probe>,
+    answered: VecDeque<Answered>,
+    /// Those that were sent again.
+    replayed: VecDeque<Answered>,
+    /// Replays that came to an end, soon and late.
+    replays: [u64; 2],
     repelled: Repelled,
 }
 
@@ -73,6 +93,8 @@ impl Prober {
             sent: 0,
             open: Vec::new(),
             answered: VecDeque::new(),
+            replayed: VecDeque::new(),
+            replays: [0; 2],
             repelled: Repelled { tried: 0, in_vain: 0 },
         }
     }
@@ -82,17 +104,25 @@ impl Prober {
         self.sent += 1;
         let (now, unix) = (world.now(), world.unix(node));
         let knock = KNOCKS[self.rng.index(KNOCKS.len())];
-        let (to, bytes) = if knock == Knock::Again {
-            let old = |probe: &Probe| now.saturating_since(probe.opened) > AGAIN;
-            while self.answered.front().is_some_and(old) {
-                self.answered.pop_front();
+        let (to, bytes) = match knock {
+            Knock::Again => {
+                let again = self.answered.pop_front()?;
+                let (to, bytes) = (again.to, again.bytes.clone());
+                if self.replayed.len() < MAX_KEPT {
+                    self.replayed.push_back(again);
+                }
+                (to, bytes)
             }
-            self.answered.pop_front().map(|probe| (probe.to, probe.bytes))?
-        } else {
-            let to = self.victims[self.rng.index(self.victims.len())];
-            let ours = world.router(node)?.router_info();
-            let theirs = world.router(to)?.router_info();
-            (to, bytes(knock, &mut self.rng, now, unix, ours, theirs)?)
+            Knock::Late => {
+                let late = |old: &mut Answered| now.saturating_since(old.at) >= LATE;
+                self.replayed.pop_front_if(late).map(|old| (old.to, old.bytes))?
+            }
+            _ => {
+                let to = self.victims[self.rng.index(self.victims.len())];
+                let ours = world.router(node)?.router_info();
+                let theirs = world.router(to)?.router_info();
+                (to, bytes(knock, &mut self.rng, now, unix, ours, theirs)?)
+            }
         };
         world.router(to)?;
         let raw = world.open_raw(node, to);
@@ -112,16 +142,19 @@ impl Prober {
         for probe in over {
             let raw = world.raw(probe.raw).clone();
             // Where nobody was, nobody could answer.
-            if raw.ended.is_some() || world.is_raw_open(probe.raw) {
+            if raw.opened {
                 let in_time = |at: Instant| at.saturating_since(probe.opened) <= LONGEST;
                 let reset = raw.ended.is_some_and(|(at, reset)| reset && in_time(at));
                 let silent = raw.received == 0 || probe.knock == Knock::Half;
                 self.repelled.tried += 1;
                 self.repelled.in_vain += u64::from(reset && silent);
+                self.replays[0] += u64::from(probe.knock == Knock::Again);
+                self.replays[1] += u64::from(probe.knock == Knock::Late);
             }
             world.reset_raw(probe.raw);
+            let Probe { opened: at, to, bytes, .. } = probe;
             if probe.knock == Knock::Half && raw.received > 0 && self.answered.len() < MAX_KEPT {
-                self.answered.push_back(probe);
+                self.answered.push_back(Answered { at, to, bytes });
             }
         }
     }
@@ -188,16 +221,21 @@ mod tests {
     use crate::network;
     use ramson_core::rng::Seed;
 
-    /// Only who sends a good message 1 for the first time is answered, so that the others are what they are
-    /// said to be; and all are reset.
-    #[test]
-    fn each_knock_is_what_it_is_called() {
-        let mut world = World::new(1);
+    fn two(seed: u64) -> (World, NodeId, NodeId) {
+        let mut world = World::new(seed);
         let add = |world: &mut World| {
             let config = network::router(world, network::tunnels(1, 1));
             world.add_router(config)
         };
         let (node, to) = (add(&mut world), add(&mut world));
+        (world, node, to)
+    }
+
+    /// Only who sends a good message 1 for the first time is answered, so that the others are what they are
+    /// said to be; and all are reset. Nor is it answered later, when its time stamp is one of a wrong clock.
+    #[test]
+    fn each_knock_is_what_it_is_called() {
+        let (mut world, node, to) = two(1);
         let mut rng = Rng::new(&Seed::from_number(1));
         let send = |world: &mut World, bytes: &[u8]| {
             let raw = world.open_raw(node, to);
@@ -208,15 +246,47 @@ mod tests {
             came.received
         };
         let info = |world: &World, id| world.router(id).unwrap().router_info().clone();
-        for knock in KNOCKS.into_iter().filter(|knock| *knock != Knock::Again) {
+        let replays = [Knock::Again, Knock::Late];
+        for knock in KNOCKS.into_iter().filter(|knock| !replays.contains(knock)) {
             let (now, unix) = (world.now(), world.unix(node));
             let (ours, theirs) = (info(&world, node), info(&world, to));
             let bytes = bytes(knock, &mut rng, now, unix, &ours, &theirs).unwrap();
             let answered = send(&mut world, &bytes) > 0;
             assert_eq!(answered, knock == Knock::Half, "{knock:?}");
             if answered {
-                assert_eq!(send(&mut world, &bytes), 0, "the same again");
+                for later in [Duration::ZERO, LATE, Duration::from_secs(3600)] {
+                    world.run_for(later);
+                    assert_eq!(send(&mut world, &bytes), 0, "the same again, {later:?} later");
+                }
             }
         }
+    }
+
+    #[test]
+    fn it_comes_to_all_its_replays_and_does_not_count_who_is_away() {
+        let (mut world, node, to) = two(2);
+        let mut prober = Prober::new(Rng::new(&Seed::from_number(2)), 1);
+        prober.begin(&mut world, &[node]);
+        let run = |prober: &mut Prober, world: &mut World, time: Duration| {
+            let until = world.now() + time;
+            while world.now() < until {
+                let wait = prober.act(world).unwrap();
+                world.run_for(wait);
+            }
+        };
+        run(&mut prober, &mut world, Duration::from_secs(400));
+        assert!(prober.replays.iter().all(|tried| *tried > 10), "{:?}", prober.replays);
+        let before = prober.repelled().unwrap();
+        assert_eq!(before.tried, before.in_vain);
+        assert!(before.tried > 200, "{before:?}");
+
+        world.crash(to);
+        let (raw, opened) = (world.open_raw(node, to), world.now());
+        prober.open = vec![Probe { raw, opened, knock: Knock::Garbage, to, bytes: vec![] }];
+        world.run_for(LONGEST);
+        assert!(world.raw(raw).ended.is_some(), "it is refused");
+        prober.look(&mut world);
+        assert!(prober.open.is_empty());
+        assert_eq!(prober.repelled(), Some(before));
     }
 }

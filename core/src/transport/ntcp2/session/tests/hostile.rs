@@ -139,27 +139,33 @@ fn a_prober_that_stays_silent_is_closed_in_time() {
 }
 
 #[test]
-fn a_replay_is_refused_while_its_time_stamp_would_pass() {
+fn a_replay_is_never_answered() {
     let (alice, bob) = (Router::new(1), Router::new(2));
-    let mut early = End::new(alice.connect(&bob, 1));
-    // Alice's clock is ahead, so that her message stays acceptable for longest.
-    early.clock = START + Duration::from_secs(60);
-    let one = early.take(Instant::ZERO, 1 << 16);
-    let mut first = End::new(bob.accept(1));
-    first.give(Instant::ZERO, &one).unwrap();
-    assert!(first.session.wants_write());
-    let mut replay = first.replay;
-    for seconds in [0, 1, 60, 120] {
-        let now = Instant::ZERO + Duration::from_secs(seconds);
-        // Others come meanwhile.
-        let mut other = End::new(bob.accept(2));
-        other.replay = replay;
-        other.give(now, &End::new(alice.connect(&bob, 100 + seconds)).take(now, 999)).unwrap();
-        let mut again = End::new(bob.accept(3));
-        again.replay = other.replay;
-        again.give(now, &one).unwrap();
-        assert!(!again.session.wants_write(), "after {seconds} s");
-        replay = again.replay;
+    for skew in [60, 0, 61, 3600] {
+        for ahead in [true, false] {
+            let mut early = End::new(alice.connect(&bob, 1));
+            let skew = Duration::from_secs(skew);
+            early.clock = if ahead { START + skew } else { START - skew };
+            let one = early.take(Instant::ZERO, 1 << 16);
+            let mut first = End::new(bob.accept(1));
+            first.give(Instant::ZERO, &one).ok();
+            assert!(first.session.wants_write(), "{skew:?} ahead: the time is told once");
+            let mut replay = first.replay;
+            for seconds in [0, 1, 60, 120, 131, 190, 3600, 3700, 86_400, 100 * 86_400] {
+                let now = Instant::ZERO + Duration::from_secs(seconds);
+                // Others come meanwhile.
+                let mut other = End::new(bob.accept(2));
+                other.replay = replay;
+                let mut someone = End::new(alice.connect(&bob, 100 + seconds));
+                other.give(now, &someone.take(now, 999)).unwrap();
+                assert!(other.session.wants_write(), "{:?}", other.error());
+                let mut again = End::new(bob.accept(3));
+                again.replay = other.replay;
+                again.give(now, &one).unwrap();
+                assert!(!again.session.wants_write(), "{skew:?} ahead, after {seconds} s");
+                replay = again.replay;
+            }
+        }
     }
 }
 
