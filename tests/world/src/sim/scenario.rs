@@ -212,6 +212,7 @@ impl From<Links> for Weather {
             corrupt: links.corrupt,
             rate: Some(links.rate).filter(|rate| *rate > 0),
             delay: links.delay.0,
+            ..Self::FAIR
         }
     }
 }
