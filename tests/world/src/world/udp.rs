@@ -50,7 +50,7 @@ pub struct Udp {
 }
 
 /// What became of the datagrams of a world. One that is duplicated arrives twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Datagrams {
     /// Handed to the network.
     pub sent: u64,
