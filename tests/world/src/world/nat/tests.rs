@@ -140,15 +140,16 @@ fn a_port_is_kept_if_it_is_free() {
 #[test]
 fn who_takes_the_port_of_the_dead_keeps_it_when_the_dead_return() {
     let mut nat = nat(NatKind::default());
-    let external = nat.outbound(at(0), inside(), far()[0]).unwrap();
+    let external = nat.outbound(at(10), inside(), far()[0]).unwrap();
     let twin = end("10.0.0.2:5000");
-    // Not swept yet: swept was at zero seconds, and in between.
-    assert!(nat.outbound(at(119), end("10.0.0.3:9"), far()[0]).is_some());
-    assert_eq!(nat.outbound(at(121), twin, far()[0]), Some(external));
-    let again = nat.outbound(at(122), inside(), far()[0]).unwrap();
+    // What is dead is dropped now, and not again when the first one dies.
+    assert!(nat.outbound(at(120), end("10.0.0.3:9"), far()[0]).is_some());
+    assert_eq!(nat.outbound(at(131), twin, far()[0]), Some(external));
+    assert_eq!(nat.mappings.len(), nat.taken.len());
+    let again = nat.outbound(at(132), inside(), far()[0]).unwrap();
     assert_ne!(again, external);
-    assert_eq!(nat.inbound(at(122), far()[0], external), Some(twin));
-    assert_eq!(nat.inbound(at(122), far()[0], again), Some(inside()));
+    assert_eq!(nat.inbound(at(132), far()[0], external), Some(twin));
+    assert_eq!(nat.inbound(at(132), far()[0], again), Some(inside()));
 }
 
 #[test]
