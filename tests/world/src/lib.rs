@@ -21,4 +21,7 @@ pub mod sim;
 mod world;
 
 pub use network::{Shape, SmallWorld, small_world};
-pub use world::{Answer, BrowserId, EPOCH, MakeConduct, NodeId, Raw, RawId, Weather, World};
+pub use world::{
+    Answer, BrowserId, Datagrams, Dependence, EPOCH, MakeConduct, Nat, NatId, NatKind, NodeId, Raw,
+    RawId, Udp, UdpId, Weather, World,
+};

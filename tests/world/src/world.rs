@@ -6,18 +6,24 @@ mod disk;
 mod ends;
 mod http;
 pub(crate) mod journal;
+mod link;
+mod nat;
 mod node;
 mod pipe;
 mod raw;
+mod udp;
 mod weather;
 
 pub(crate) use chance::one_of;
 pub use http::Answer;
+pub use nat::{Dependence, Nat, NatKind};
 pub use raw::{Raw, RawId};
+pub use udp::{Datagrams, NatId, Udp, UdpId};
 pub use weather::Weather;
 
 use chance::Chance;
 use ends::Ends;
+use link::Link;
 use node::Node;
 use pipe::{End, EndId};
 use ramson_core::client::control::FloodfillReport;
@@ -37,6 +43,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use udp::{NatBox, Packet, Place, Received};
 use weather::Stalled;
 
 /// A node of the world, by index.
@@ -83,6 +90,15 @@ pub struct World {
     /// Browsers that have an answer, or an end, since somebody asked.
     news: VecDeque<BrowserId>,
     raws: Vec<Raw>,
+    nats: Vec<NatBox>,
+    /// Who gets datagrams for an address.
+    places: BTreeMap<IpAddr, Place>,
+    /// The ways that datagrams went.
+    links: BTreeMap<(Place, Place), Link>,
+    udps: Vec<Udp>,
+    datagrams: Datagrams,
+    /// Lent to routers for what they send.
+    outgoing: Vec<u8>,
     chance: Chance,
     trace: Sha256,
     events: u64,
@@ -129,6 +145,8 @@ enum Happening {
     Trickle(EndId),
     /// A process that stands still may go on.
     Thaw(NodeId),
+    Packet(Box<Packet>),
+    Received(Box<Received>),
 }
 
 struct Scheduled {
@@ -161,6 +179,12 @@ impl World {
             browsers: Vec::new(),
             news: VecDeque::new(),
             raws: Vec::new(),
+            nats: Vec::new(),
+            places: BTreeMap::new(),
+            links: BTreeMap::new(),
+            udps: Vec::new(),
+            datagrams: Datagrams::default(),
+            outgoing: Vec::new(),
             chance: Chance::new(&Seed::from_number(seed)),
             trace: Sha256::new(),
             events: 0,
@@ -207,10 +231,13 @@ impl World {
         let id = NodeId(self.nodes.len());
         let address = SocketAddr::new(self.next_address(), port);
         let seeds = self.chance.seeds.fork("node");
-        let mut node = Node::new(Arc::new(config), address, seeds);
+        let address_v6 = self.next_address_v6();
+        let mut node = Node::new(Arc::new(config), address, address_v6, seeds);
         node.ahead = self.ahead;
         self.nodes.push(node);
         self.addresses.insert(address, id);
+        self.places.insert(address.ip(), Place::Node(id));
+        self.places.insert(address_v6, Place::Node(id));
         id
     }
 
@@ -655,7 +682,9 @@ impl World {
             | Happening::Retry(end) => {
                 self.ends.get(end).filter(|end| end.is_machines()).map(End::node)
             }
-            Happening::Trickle(_) | Happening::Thaw(_) => None,
+            Happening::Received(received) => Some(received.node),
+            // Whose it is turns out when it is there.
+            Happening::Trickle(_) | Happening::Thaw(_) | Happening::Packet(_) => None,
         }
     }
 
@@ -705,6 +734,8 @@ impl World {
             Happening::Reset(end) => self.handle_reset(end),
             Happening::Readable(end) => self.handle_readable(end),
             Happening::Writable(end) => self.handle_writable(end),
+            Happening::Packet(packet) => self.handle_packet(*packet),
+            Happening::Received(received) => self.handle_received(*received),
         }
     }
 
@@ -747,7 +778,10 @@ impl World {
                     return self.lose_power(id);
                 }
             }
-            self.nodes[id.0].assert_no_datagrams(self.now);
+            while self.transmit_datagrams(id) {
+                outputs += 1;
+                assert!(outputs < MAX_OUTPUTS, "a router has datagrams to send for ever");
+            }
             while let Some(conn) = self.nodes[id.0].poll_writable() {
                 outputs += 1;
                 self.writable(id, conn);

@@ -129,6 +129,51 @@ fn a_fault_that_meets_nobody_is_a_miss() {
     assert_eq!(missed, ["nobody: Crash at 2 min"]);
 }
 
+/// Every kind of weather, with routers behind boxes that forget.
+const BOXES: &str = r#"
+about = "x"
+duration = "5m"
+network = { routers = 20, ssu2 = true }
+links = { loss = 0.01, damage = 0.01, duplicate = 0.01, mtu = 1400 }
+[[nat]]
+share = 0.4
+[[nat]]
+share = 0.4
+mapping = "address-and-port-dependent"
+filtering = "address-dependent"
+lifetime = "30s"
+preserve = false
+hairpin = true
+[[fault]]
+kind = "nat-rebind"
+at = "200s"
+share = 0.5
+renumber = true
+[[expect]]
+what = "fetches"
+from = "3m"
+percent = 80
+"#;
+
+#[test]
+fn routers_behind_boxes_are_reached_by_those_they_called() {
+    let scenario = Scenario::parse(BOXES).unwrap();
+    let outcome = run(&scenario, 1, &mut |_| 0).unwrap();
+    assert_met("boxes", &outcome);
+    assert!(outcome.json["datagrams"]["sent"].is_u64());
+    let again = run(&scenario, 1, &mut |_| 0).unwrap();
+    assert_eq!(outcome.json, again.json);
+}
+
+#[test]
+fn a_kind_of_box_that_nobody_has_is_a_miss() {
+    let text = "about = 'x'\nduration = '10s'\n[network]\nrouters = 10\n[[nat]]\nshare = 0.00001\n\
+                [[fault]]\nkind = 'nat-rebind'\nat = '5s'\ncount = 3\n";
+    let outcome = run(&Scenario::parse(text).unwrap(), 1, &mut |_| 0).unwrap();
+    let missed: Vec<_> = outcome.checked.iter().filter(|c| !c.met).map(|c| &c.measured).collect();
+    assert_eq!(missed, ["nobody: NatRebind at 5 s, nat of share 0.00001"]);
+}
+
 #[test]
 fn wrong_scenarios_are_refused_with_what_is_wrong() {
     for (text, want) in [
@@ -142,6 +187,26 @@ fn wrong_scenarios_are_refused_with_what_is_wrong() {
         ("about = 'x'\n[network]\ntest_timeout = '10 ms'", "timing.first_test_timeout"),
         ("about = 'x'\n[network]\nclock = '24:00'", "no time of day"),
         ("about = 'x'\n[links]\nloss = 2.0", "a share is from 0 to 1"),
+        ("about = 'x'\n[links]\nduplicate = 2.0", "links.duplicate is 2: a share"),
+        ("about = 'x'\n[links]\ndamage = -1.0", "links.damage is -1: a share"),
+        ("about = 'x'\n[links]\nmtu = 500\n[network]\nssu2 = true", "from 576 to 1500"),
+        ("about = 'x'\n[links]\nmtu = 1400", "for networks with ssu2"),
+        ("about = 'x'\n[network]\nntcp2 = false", "ntcp2 or ssu2"),
+        ("about = 'x'\n[[nat]]\nmapping = 'address-dependent'", "share"),
+        ("about = 'x'\n[[nat]]\nshare = 1.5", "nat.share is 1.5"),
+        ("about = 'x'\n[[nat]]\nshare = 0.0", "nobody has such a box"),
+        ("about = 'x'\n[[nat]]\nshare = 0.6\n[[nat]]\nshare = 0.6", "above 1"),
+        ("about = 'x'\n[[nat]]\nshare = 0.6\nlifetime = '0s'", "nat.lifetime"),
+        ("about = 'x'\n[[nat]]\nshare = 0.6\nfiltering = 'symmetric'", "symmetric"),
+        ("about = 'x'\n[[fault]]\nkind = 'nat-rebind'\nat = '1m'\ncount = 1", "a [[nat]]"),
+        (
+            "about = 'x'\n[[nat]]\nshare = 0.5\n[[fault]]\nkind = 'nat-rebind'\nat = '1m'\ncount = 1\nfor = '1m'",
+            "does not come back",
+        ),
+        (
+            "about = 'x'\n[[fault]]\nkind = 'crash'\nat = '1m'\ncount = 1\nrenumber = true",
+            "renumber is for another kind",
+        ),
         ("about = 'x'\n[[fault]]\nkind = 'crash'\nat = '1m'", "either share or count"),
         ("about = 'x'\n[[fault]]\nkind = 'crash'\nat = '1h'\ncount = 1", "after the end"),
         ("about = 'x'\n[[fault]]\nkind = 'clock'\nat = '1m'\ncount = 1", "it needs seconds"),

@@ -27,6 +27,8 @@ pub(super) struct Met {
     pub(super) lived: Vec<bool>,
     /// How many routers each fault met.
     pub(super) struck: Vec<usize>,
+    /// How many are behind each kind of box.
+    pub(super) boxed: Vec<usize>,
     /// How many each adversary has.
     pub(super) turned: Vec<usize>,
     /// What came of what each of them tried, where it knows.
@@ -68,7 +70,7 @@ impl Outcome {
                 json!({ "what": c.what, "measured": c.measured, "percent": c.percent, "met": c.met })
             })
             .collect();
-        let json = json!({
+        let mut json = json!({
             "version": 1,
             "about": scenario.about,
             "seed": seed,
@@ -104,6 +106,9 @@ impl Outcome {
             "expect": expects,
             "series": series.columns(),
         });
+        if scenario.network.ssu2 {
+            json["datagrams"] = json!(world.datagrams());
+        }
         let resident = series.samples.iter().map(|s| s.resident).max().unwrap_or(0);
         Self { json, checked, digest, resident }
     }
@@ -119,8 +124,9 @@ impl Outcome {
 fn met_somebody(scenario: &Scenario, met: &Met) -> Option<Checked> {
     let faults = scenario.faults.iter().map(|f| format!("{:?} at {}", f.kind, f.at));
     let attackers = scenario.adversaries.iter().map(|a| format!("{} at {}", a.kind, a.at));
-    let nodes: Vec<(String, &usize)> =
-        faults.zip(&met.struck).chain(attackers.zip(&met.turned)).collect();
+    let boxes = scenario.nats.iter().map(|n| format!("nat of share {}", n.share));
+    let fates = faults.zip(&met.struck).chain(attackers.zip(&met.turned));
+    let nodes: Vec<(String, &usize)> = fates.chain(boxes.zip(&met.boxed)).collect();
     let idle = nodes.iter().filter(|(_, nodes)| **nodes == 0).map(|(what, _)| what.as_str());
     let idle: Vec<&str> = idle.collect();
     (!nodes.is_empty()).then(|| Checked {

@@ -2,12 +2,12 @@
 
 use super::adversary::{self, Adversary, PlugIns};
 use super::outcome::{Met, Outcome};
-use super::scenario::{Effect, Fault, FaultKind, Group, Scenario, TimeOfDay};
+use super::scenario::{Effect, Fault, FaultKind, Group, Nats, Network, Scenario, TimeOfDay};
 use super::series::{Fetch, Sample, Series};
 use crate::content::content;
 use crate::network;
-use crate::world::{BrowserId, NodeId, Weather, World, one_of};
-use ramson_core::config::Floodfill;
+use crate::world::{BrowserId, NatKind, NodeId, Weather, World, one_of};
+use ramson_core::config::{Config, Floodfill};
 use ramson_core::rng::{Rng, Seed};
 use ramson_core::router::output::StoreKey;
 use ramson_core::time::Instant;
@@ -76,6 +76,8 @@ pub(super) struct Run<'a> {
     hidden: BTreeSet<NodeId>,
     /// How many faults of one effect hold a node.
     holds: BTreeMap<(Effect, NodeId), u32>,
+    /// How many nodes are behind each kind of box.
+    boxed: Vec<usize>,
     /// How many nodes each fault met.
     struck: Vec<usize>,
     /// How many each adversary has.
@@ -104,6 +106,7 @@ impl<'a> Run<'a> {
             };
             adversaries.push(adversary);
         }
+        let mut doors = rng.fork("nats");
         let mut world = World::new(seed);
         if scenario.planted_bug {
             world.lose_wakes();
@@ -121,6 +124,7 @@ impl<'a> Run<'a> {
         let mut groups: BTreeMap<Group, Vec<NodeId>> = BTreeMap::new();
         let (mut all, mut infos) = (Vec::new(), Vec::new());
         let mut hidden_nodes = BTreeSet::new();
+        let mut boxed = vec![0; scenario.nats.len()];
         for n in 0..net.routers {
             let mut config = network::router(&world, tunnels);
             config.timing = net.timing();
@@ -141,11 +145,15 @@ impl<'a> Run<'a> {
             };
             let hidden = matches!(group, Group::Readers | Group::Others)
                 && one_of(&mut lots, net.firewalled);
-            if hidden {
-                (config.ntcp2.host, config.ntcp2.publish) = (None, false);
-            }
+            let may_hide = matches!(group, Group::Readers | Group::Others) && !hidden;
+            let nat = if may_hide { draw_nat(&mut doors, &scenario.nats) } else { None };
+            set_transports(&mut config, net, hidden || nat.is_some());
             let id = world.add_router(config);
             world.set_firewalled(id, hidden);
+            if let Some(n) = nat {
+                world.add_nat(id, NatKind::from(scenario.nats[n]));
+                boxed[n] += 1;
+            }
             if hidden {
                 hidden_nodes.insert(id);
             }
@@ -170,6 +178,7 @@ impl<'a> Run<'a> {
             dishonest: BTreeSet::new(),
             hidden: hidden_nodes,
             holds: BTreeMap::new(),
+            boxed,
             struck: vec![0; scenario.faults.len()],
             turned: vec![0; scenario.adversaries.len()],
             series: Series::default(),
@@ -277,7 +286,8 @@ impl<'a> Run<'a> {
         self.sample();
         let lived: Vec<bool> = self.pairs.iter().map(|p| self.is_up(p)).collect();
         let tried = self.adversaries.iter().map(|a| a.repelled()).collect();
-        let met = Met { lived, struck: self.struck, turned: self.turned, tried };
+        let (boxed, struck, turned) = (self.boxed, self.struck, self.turned);
+        let met = Met { lived, boxed, struck, turned, tried };
         Outcome::new(self.scenario, self.seed, &self.world, self.series, &met)
     }
 
@@ -432,6 +442,16 @@ impl<'a> Run<'a> {
     fn draw(&mut self, group: Group, share: Option<f64>, count: Option<usize>) -> Vec<NodeId> {
         let mut left = self.group(group);
         left.retain(|id| !self.dishonest.contains(id));
+        self.draw_of(left, share, count)
+    }
+
+    /// Some of these, by lot.
+    fn draw_of(
+        &mut self,
+        mut left: Vec<NodeId>,
+        share: Option<f64>,
+        count: Option<usize>,
+    ) -> Vec<NodeId> {
         let some = share.map_or(0, |share| match (left.len() as f64 * share).round() as usize {
             // A small share of few is one, not nobody.
             0 if share > 0.0 => 1,
@@ -444,7 +464,12 @@ impl<'a> Run<'a> {
     fn strike(&mut self, n: usize) {
         let fault = &self.scenario.faults[n];
         let now = self.world.elapsed();
-        let nodes = self.draw(fault.of, fault.share, fault.count);
+        let mut meant = self.group(fault.of);
+        meant.retain(|id| !self.dishonest.contains(id));
+        if fault.kind == FaultKind::NatRebind {
+            meant.retain(|id| self.world.nat_of(*id).is_some());
+        }
+        let nodes = self.draw_of(meant, fault.share, fault.count);
         let within = fault.within.0.as_micros() as u64;
         for id in nodes {
             let after = Duration::from_micros(self.lots.below(within + 1));
@@ -481,6 +506,11 @@ impl<'a> Run<'a> {
             FaultKind::Drift => world.set_drift(id, fault.micros),
             FaultKind::Weather => world.set_weather_of(id, Weather::from(fault.links)),
             FaultKind::Firewall => world.set_firewalled(id, true),
+            FaultKind::NatRebind => {
+                if let Some(nat) = world.nat_of(id) {
+                    world.rebind_nat(nat, fault.renumber);
+                }
+            }
         }
         if let Some(lasts) = fault.lasts {
             self.push(self.world.elapsed() + lasts.0, Due::Heal(n, id));
@@ -503,7 +533,7 @@ impl<'a> Run<'a> {
                     world.start(id);
                 }
             }
-            FaultKind::Freeze => {}
+            FaultKind::Freeze | FaultKind::NatRebind => {}
             FaultKind::Partition => world.set_side(id, 0),
             FaultKind::LinkDown => world.set_link(id, true),
             FaultKind::Clock => world.step_clock(id, -fault.seconds),
@@ -512,4 +542,25 @@ impl<'a> Run<'a> {
             FaultKind::Firewall => world.set_firewalled(id, self.hidden.contains(&id)),
         }
     }
+}
+
+/// The kind of box in front of a router, if there is one.
+fn draw_nat(rng: &mut Rng, nats: &[Nats]) -> Option<usize> {
+    let mut left = 1.0;
+    for (n, nats) in nats.iter().enumerate() {
+        if one_of(rng, nats.share / left) {
+            return Some(n);
+        }
+        left -= nats.share;
+    }
+    None
+}
+
+/// What a router speaks, and whether it tells others where. One that is hidden does not know itself.
+fn set_transports(config: &mut Config, network: &Network, hidden: bool) {
+    let host = config.ntcp2.host.filter(|_| !hidden);
+    (config.ntcp2.host, config.ntcp2.publish, config.ntcp2.enabled) =
+        (host, !hidden, network.ntcp2);
+    (config.ssu2.host, config.ssu2.publish, config.ssu2.enabled) = (host, !hidden, network.ssu2);
+    config.ssu2.port = config.ntcp2.port.filter(|_| network.ssu2);
 }

@@ -1,6 +1,6 @@
 //! A scenario as it is written: TOML, with everything that is not said at its default.
 
-use crate::world::Weather;
+use crate::world::{Dependence, NatKind, Weather};
 use ramson_core::config::Timing;
 use serde::Deserialize;
 use std::fmt;
@@ -95,6 +95,9 @@ pub struct Scenario {
     /// What people do in it.
     #[serde(default)]
     pub traffic: Traffic,
+    /// Boxes that translate addresses.
+    #[serde(default, rename = "nat")]
+    pub nats: Vec<Nats>,
     /// What goes wrong.
     #[serde(default, rename = "fault")]
     pub faults: Vec<Fault>,
@@ -136,6 +139,10 @@ pub struct Network {
     pub firewalled: f64,
     /// Routers that share a /16.
     pub neighbours: usize,
+    /// Whether they speak NTCP2.
+    pub ntcp2: bool,
+    /// Whether they speak SSU2.
+    pub ssu2: bool,
     /// When a build is given up: neither sooner, where builds are quick, nor with another one beside it.
     pub build_timeout: Option<Span>,
     /// Tests of a tunnel are so far apart, or half as much more.
@@ -175,6 +182,8 @@ impl Default for Network {
             clock: None,
             firewalled: 0.0,
             neighbours: 1,
+            ntcp2: true,
+            ssu2: false,
             build_timeout: None,
             test_every: None,
             test_timeout: None,
@@ -186,16 +195,22 @@ impl Default for Network {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Links {
-    /// Share of TCP segments that are lost.
+    /// Share of TCP segments and of datagrams that are lost.
     pub loss: f64,
     /// How many are lost in a row, on average.
     pub burst: f64,
-    /// Share of segments that come late.
+    /// Share of segments and datagrams that come late.
     pub late: f64,
     /// By how much at most.
     pub late_by: Span,
-    /// Share of segments with a wrong bit that no checksum finds.
+    /// Share of segments and datagrams with a wrong bit that no checksum finds.
     pub corrupt: f64,
+    /// Share of datagrams that vanish because their checksum finds wrong bits.
+    pub damage: f64,
+    /// Share of datagrams that come twice.
+    pub duplicate: f64,
+    /// Bytes of the largest packet; 0 for Ethernet's 1500.
+    pub mtu: u16,
     /// Bytes a second that a router can send; 0 for no limit.
     pub rate: u64,
     /// On top of what a link takes anyway, one way.
@@ -210,8 +225,56 @@ impl From<Links> for Weather {
             late: links.late,
             late_by: links.late_by.0,
             corrupt: links.corrupt,
+            damage: links.damage,
+            duplicate: links.duplicate,
+            mtu: Some(links.mtu).filter(|mtu| *mtu > 0),
             rate: Some(links.rate).filter(|rate| *rate > 0),
             delay: links.delay.0,
+        }
+    }
+}
+
+/// Boxes in front of a share of those that `firewalled` is about too, one for each, all of one kind.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    /// Share of them.
+    pub share: f64,
+    /// When a box takes another port.
+    #[serde(default)]
+    pub mapping: Dependence,
+    /// Whom it lets in.
+    #[serde(default)]
+    pub filtering: Dependence,
+    /// When it forgets what nobody inside used.
+    #[serde(default = "Nats::default_lifetime")]
+    pub lifetime: Span,
+    /// Whether it keeps ports that are free.
+    #[serde(default = "Nats::default_preserve")]
+    pub preserve: bool,
+    /// Whether those inside reach each other by its address.
+    #[serde(default)]
+    pub hairpin: bool,
+}
+
+impl Nats {
+    fn default_lifetime() -> Span {
+        Span(NatKind::default().lifetime)
+    }
+
+    fn default_preserve() -> bool {
+        NatKind::default().preserves_ports
+    }
+}
+
+impl From<Nats> for NatKind {
+    fn from(nats: Nats) -> Self {
+        Self {
+            mapping: nats.mapping,
+            filtering: nats.filtering,
+            lifetime: nats.lifetime.0,
+            preserves_ports: nats.preserve,
+            hairpin: nats.hairpin,
         }
     }
 }
@@ -300,6 +363,9 @@ pub struct Fault {
     /// For `weather`: what it is like.
     #[serde(default)]
     pub links: Links,
+    /// For `nat-rebind`: the boxes get new addresses too.
+    #[serde(default)]
+    pub renumber: bool,
 }
 
 /// What can go wrong.
@@ -324,6 +390,8 @@ pub enum FaultKind {
     Weather,
     /// Nobody reaches them from outside any more.
     Firewall,
+    /// The boxes in front of them forget all. It is never right again, and nothing has to be.
+    NatRebind,
 }
 
 /// Routers that do not keep to the rules.
@@ -366,6 +434,7 @@ pub(super) enum Effect {
     Drift,
     Weather,
     Reach,
+    Mappings,
 }
 
 impl FaultKind {
@@ -379,6 +448,7 @@ impl FaultKind {
             Self::Drift => Effect::Drift,
             Self::Weather => Effect::Weather,
             Self::Firewall => Effect::Reach,
+            Self::NatRebind => Effect::Mappings,
         }
     }
 }
@@ -491,10 +561,19 @@ impl Scenario {
             [("adversary.chance", a.chance), ("adversary.share", a.share.unwrap_or(0.0))]
         });
         let weather = |l: &Links| {
-            [("links.loss", l.loss), ("links.late", l.late), ("links.corrupt", l.corrupt)]
+            [
+                ("links.loss", l.loss),
+                ("links.late", l.late),
+                ("links.corrupt", l.corrupt),
+                ("links.damage", l.damage),
+                ("links.duplicate", l.duplicate),
+            ]
         };
+        let nats = self.nats.iter().map(|nats| ("nat.share", nats.share));
         let links = self.faults.iter().map(|f| &f.links).chain([&self.links]).flat_map(weather);
-        for (name, share) in shares.into_iter().chain(faults).chain(chances).chain(links) {
+        for (name, share) in
+            shares.into_iter().chain(faults).chain(chances).chain(links).chain(nats)
+        {
             if !(0.0..=1.0).contains(&share) {
                 return Err(format!("{name} is {share}: a share is from 0 to 1"));
             }
@@ -502,6 +581,14 @@ impl Scenario {
         for links in self.faults.iter().map(|f| &f.links).chain([&self.links]) {
             if links.loss > 0.5 {
                 return Err("links.loss is above 0.5: hardly anything would arrive".to_owned());
+            }
+            if links.mtu != 0 && !(576..=1500).contains(&links.mtu) {
+                return Err(format!("links.mtu is {}: from 576 to 1500", links.mtu));
+            }
+            if !net.ssu2 && links.is_about_datagrams() {
+                return Err(
+                    "links: damage, duplicate and mtu are for networks with ssu2".to_owned()
+                );
             }
         }
         if !(5..=17_000).contains(&net.routers) {
@@ -516,6 +603,18 @@ impl Scenario {
         }
         if !(1..=200).contains(&net.neighbours) {
             return Err(format!("network.neighbours is {}: from 1 to 200", net.neighbours));
+        }
+        if !net.ntcp2 && !net.ssu2 {
+            return Err("network: ntcp2 or ssu2 is needed".to_owned());
+        }
+        if self.nats.iter().map(|nats| nats.share).sum::<f64>() > 1.0 {
+            return Err("nat: the shares are above 1".to_owned());
+        }
+        if let Some(nats) = self.nats.iter().find(|nats| nats.share == 0.0) {
+            return Err(format!("nat.share is {}: nobody has such a box", nats.share));
+        }
+        if self.nats.iter().any(|nats| nats.lifetime.0.is_zero()) {
+            return Err("nat.lifetime is above 0".to_owned());
         }
         net.timing().check().map_err(|e| format!("network: {e}"))?;
         if !(1..=7).contains(&net.length) || !(1..=16).contains(&net.quantity) {
@@ -575,6 +674,18 @@ impl Scenario {
                 return Err(format!("{name}: {field} is for another kind"));
             }
         }
+        if fault.kind == FaultKind::NatRebind {
+            if self.nats.is_empty() {
+                return Err(format!("{name}: it needs a [[nat]]"));
+            }
+            if fault.lasts.is_some() {
+                return Err(format!(
+                    "{name}: what a box forgot does not come back, for is for others"
+                ));
+            }
+        } else if fault.renumber {
+            return Err(format!("{name}: renumber is for another kind"));
+        }
         // Ten years, and a clock that is twice as fast.
         if fault.seconds.unsigned_abs() > 315_360_000 || fault.micros.unsigned_abs() > 1_000_000 {
             return Err(format!("{name}: seconds or micros are out of all bounds"));
@@ -615,7 +726,12 @@ impl Links {
     fn is_fair(&self) -> bool {
         let late = self.late > 0.0 && !self.late_by.0.is_zero();
         let delayed = !self.delay.0.is_zero() || self.rate > 0;
-        self.loss == 0.0 && self.corrupt == 0.0 && !late && !delayed
+        self.loss == 0.0 && self.corrupt == 0.0 && !late && !delayed && !self.is_about_datagrams()
+    }
+
+    /// TCP sees nothing of it.
+    fn is_about_datagrams(&self) -> bool {
+        self.damage > 0.0 || self.duplicate > 0.0 || self.mtu > 0
     }
 }
 

@@ -58,10 +58,12 @@ pub fn plan(seed: u64) -> Scenario {
                     corrupt: draw(3) as f64 / 1000.0,
                     rate: [0, 0, 200_000][draw(3) as usize],
                     delay: Span(Duration::from_millis(1 + draw(200))),
+                    ..Links::default()
                 }
             } else {
                 Links::default()
             },
+            renumber: false,
         });
     }
     let mut adversaries = Vec::new();
@@ -101,6 +103,7 @@ pub fn plan(seed: u64) -> Scenario {
             stream_for: Span::seconds(60),
             ..Traffic::default()
         },
+        nats: Vec::new(),
         faults,
         adversaries,
         expects: vec![Expect::Recovered {

@@ -55,6 +55,20 @@ pub fn table(run: &Value) -> String {
     let (ok, failed) = (number("/lookups/ok"), number("/lookups/failed"));
     line("lookups", format!("{ok} ok, {failed} failed"));
     line("connections", number("/connections"));
+    if run.get("datagrams").is_some() {
+        line(
+            "datagrams",
+            format!(
+                "{} sent, {} arrived, {} lost, {} damaged, {} too large, {} filtered",
+                number("/datagrams/sent"),
+                number("/datagrams/arrived"),
+                number("/datagrams/lost"),
+                number("/datagrams/damaged"),
+                number("/datagrams/too_large"),
+                number("/datagrams/filtered"),
+            ),
+        );
+    }
     line("digest", format!("{} ({} events)", word("/digest"), number("/events")));
     if run.get("machine").is_some() {
         line(

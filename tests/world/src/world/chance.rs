@@ -15,6 +15,8 @@ pub(super) struct Chance {
     delays: Rng,
     pieces: Rng,
     jobs: Rng,
+    pub(super) datagrams: Rng,
+    pub(super) nats: Rng,
 }
 
 impl Chance {
@@ -26,11 +28,23 @@ impl Chance {
             pieces: rng.fork("pieces"),
             jobs: rng.fork("jobs"),
             weather: rng.fork("weather"),
+            datagrams: rng.fork("datagrams"),
+            nats: rng.fork("nats"),
         }
     }
 
     pub(super) fn latency(&mut self) -> Duration {
         Duration::from_micros(self.delays.between(LATENCY.0, LATENCY.1))
+    }
+
+    /// One way between two places, for datagrams.
+    pub(super) fn distance(&mut self) -> Duration {
+        Duration::from_micros(self.datagrams.between(LATENCY.0, LATENCY.1))
+    }
+
+    /// How much of it varies.
+    pub(super) fn flutter(&mut self) -> Duration {
+        Duration::from_micros(self.datagrams.below(JITTER))
     }
 
     pub(super) fn jitter(&mut self) -> Duration {

@@ -2,17 +2,19 @@
 
 use super::MakeConduct;
 use super::disk::Disk;
+use super::nat::Nat;
 use super::pipe::EndId;
+use super::udp::{NatId, UdpId};
 use super::weather::{Frozen, Weather};
 use ramson_core::config::Config;
 use ramson_core::rng::Rng;
 use ramson_core::router::Router;
 use ramson_core::router::embed::AppEvent;
 use ramson_core::router::input::{ConnId, ConnInput, Consumed};
-use ramson_core::router::output::{Action, Event, Wake};
+use ramson_core::router::output::{Action, Event, Transmit, Wake};
 use ramson_core::time::{Instant, UnixTime};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +33,15 @@ pub(super) struct Node {
     pub(super) router: Option<Box<Router>>,
     /// Down without a word: its kernel refuses nothing and resets nothing.
     pub(super) dark: bool,
+    /// Where its router listens for TCP, as published.
     pub(super) address: SocketAddr,
+    pub(super) address_v6: IpAddr,
+    /// The box in front of it.
+    pub(super) nat: Option<NatId>,
+    /// What datagrams meet while it is firewalled.
+    pub(super) firewall: Option<Nat>,
+    /// Sockets that are not its router's, by port.
+    pub(super) udps: BTreeMap<u16, UdpId>,
     pub(super) weather: Weather,
     pub(super) side: u32,
     pub(super) link: bool,
@@ -76,12 +86,21 @@ struct Wakes {
 }
 
 impl Node {
-    pub(super) fn new(config: Arc<Config>, address: SocketAddr, seeds: Rng) -> Self {
+    pub(super) fn new(
+        config: Arc<Config>,
+        address: SocketAddr,
+        address_v6: IpAddr,
+        seeds: Rng,
+    ) -> Self {
         Self {
             config,
             router: None,
             dark: false,
             address,
+            address_v6,
+            nat: None,
+            firewall: None,
+            udps: BTreeMap::new(),
             weather: Weather::FAIR,
             side: 0,
             link: true,
@@ -200,12 +219,18 @@ impl Node {
         self.router.as_ref()?.poll_timeout()
     }
 
-    /// No datagram transport exists yet.
-    pub(super) fn assert_no_datagrams(&mut self, now: Instant) {
-        if let Some(router) = &mut self.router {
-            let mut buf = Vec::new();
-            assert!(router.poll_transmit(now, 1, &mut buf).is_none() && buf.is_empty());
-        }
+    pub(super) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        max_segments: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        self.router.as_mut()?.poll_transmit(now, max_segments, out)
+    }
+
+    /// The port of its router's sockets, if it has any.
+    pub(super) fn udp_port(&self) -> Option<u16> {
+        self.config.ssu2.port.filter(|_| self.config.ssu2.enabled)
     }
 
     /// Wakes since the start.

@@ -162,8 +162,9 @@ impl World {
 
     pub(super) fn handle_syn(&mut self, from: EndId, to: NodeId, tries: u32) {
         let Some(dialler) = self.ends.get(&from) else { return };
-        let (latency, source) = (dialler.latency, self.nodes[dialler.node.0].address.ip());
-        if self.nodes[to.0].dark || self.nodes[to.0].firewalled {
+        let (latency, source) = (dialler.latency, self.address_outside(dialler.node));
+        let node = &self.nodes[to.0];
+        if node.dark || node.firewalled || node.nat.is_some() {
             return;
         }
         if !self.passes(dialler.node, to) {
@@ -171,7 +172,8 @@ impl World {
             return;
         }
         let at = self.now + latency;
-        if self.nodes[to.0].router.is_none() {
+        let node = &self.nodes[to.0];
+        if node.router.is_none() || !node.config.ntcp2.enabled {
             self.push(at, Happening::Refused(from));
             return;
         }
@@ -459,6 +461,17 @@ impl World {
         for (_, id) in std::mem::take(&mut self.nodes[node.0].conns) {
             let local = self.ends.get(&id).is_some_and(|e| e.latency == LOCAL_LATENCY);
             self.cut(id, reset || local);
+        }
+    }
+
+    /// All ends of a node's machine to others are reset; those are not told.
+    pub(super) fn reset_outgoing(&mut self, node: NodeId) {
+        let raws = self.raws.iter().map(|raw| raw.end);
+        let raws = raws.filter(|id| self.ends.get(id).is_some_and(|end| end.node == node));
+        let ends = self.nodes[node.0].conns.values().copied().chain(raws);
+        let far = |id: &EndId| self.ends.get(id).is_some_and(|end| end.latency != LOCAL_LATENCY);
+        for id in ends.filter(far).collect::<Vec<_>>() {
+            self.push(self.now, Happening::Reset(id));
         }
     }
 

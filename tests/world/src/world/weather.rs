@@ -1,6 +1,7 @@
 //! What links do to what they carry, and which of them are up.
 
 use super::chance::one_of;
+use super::nat::Nat;
 use super::pipe::EndId;
 use super::{Happening, NodeId, World};
 use ramson_core::rng::Rng;
@@ -21,20 +22,29 @@ const MAX_SYNS: u32 = 5;
 /// How links treat what they carry. All links of the network have the same, and a node may have its own
 /// besides. Shares are from 0 to 1.
 ///
-/// All of it meets TCP: what is lost or overtaken comes late, and holds up what follows; a duplicate is
-/// never seen. The exception is `corrupt`, bits that no checksum misses, which TCP hands on.
+/// Datagrams meet all of it as it is. For TCP what is lost or overtaken comes late, and holds up what
+/// follows; duplicates, damage that a checksum finds and packets that are too large are never seen there.
+/// `corrupt`, bits that no checksum misses, reaches both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weather {
-    /// Share of segments that are lost.
+    /// Share of segments and datagrams that are lost.
     pub loss: f64,
-    /// How many are lost in a row, on average; 1 or more.
+    /// How many are lost in a row, on average; 1 or more. With 1 each datagram has a lot of its own.
     pub burst: f64,
-    /// Share of segments that others overtake ...
+    /// Share of segments and datagrams that others overtake ...
     pub late: f64,
     /// ... and by how much they are late at most.
     pub late_by: Duration,
-    /// Share of segments that arrive with another bit flipped.
+    /// Share of segments and datagrams that arrive with a bit flipped that no checksum misses.
     pub corrupt: f64,
+    /// Share of datagrams with wrong bits that the checksum of UDP finds: nobody sees them. What it does not
+    /// find is `corrupt`.
+    pub damage: f64,
+    /// Share of datagrams that arrive twice.
+    pub duplicate: f64,
+    /// Bytes of the largest packet with its headers: a larger one vanishes, and nobody is told. Ethernet's
+    /// when `None`.
+    pub mtu: Option<u16>,
     /// Bytes a second that a node can send.
     pub rate: Option<u64>,
     /// One way, on top of what a link takes anyway.
@@ -49,6 +59,9 @@ impl Weather {
         late: 0.0,
         late_by: Duration::ZERO,
         corrupt: 0.0,
+        damage: 0.0,
+        duplicate: 0.0,
+        mtu: None,
         rate: None,
         delay: Duration::ZERO,
     };
@@ -63,10 +76,10 @@ impl Weather {
             late: either(self.late, other.late),
             late_by: self.late_by.max(other.late_by),
             corrupt: either(self.corrupt, other.corrupt),
-            rate: match (self.rate, other.rate) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            },
+            damage: either(self.damage, other.damage),
+            duplicate: either(self.duplicate, other.duplicate),
+            mtu: self.mtu.into_iter().chain(other.mtu).min(),
+            rate: self.rate.into_iter().chain(other.rate).min(),
             delay: self.delay + other.delay,
         }
     }
@@ -81,7 +94,7 @@ impl Default for Weather {
 /// What a sender's TCP knows of its way: the segments that are being lost, and what it lets itself have
 /// under way.
 pub(super) struct Congestion {
-    losing: bool,
+    bursts: Bursts,
     reduced: Instant,
     window: usize,
     threshold: usize,
@@ -89,7 +102,12 @@ pub(super) struct Congestion {
 
 impl Default for Congestion {
     fn default() -> Self {
-        Self { losing: false, reduced: Instant::ZERO, window: usize::MAX, threshold: usize::MAX }
+        Self {
+            bursts: Bursts::default(),
+            reduced: Instant::ZERO,
+            window: usize::MAX,
+            threshold: usize::MAX,
+        }
     }
 }
 
@@ -107,18 +125,6 @@ impl Congestion {
             if self.window < self.threshold { bytes } else { SEGMENT * bytes / self.window };
     }
 
-    /// Whether the next segment is lost (Gilbert's model).
-    fn loses(&mut self, rng: &mut Rng, weather: &Weather) -> bool {
-        let burst = weather.burst.max(1.0);
-        self.losing = if self.losing {
-            !one_of(rng, 1.0 / burst)
-        } else {
-            // So that the share of lost segments is `loss`, whatever the length of a burst.
-            one_of(rng, weather.loss / (burst * (1.0 - weather.loss)).max(f64::MIN_POSITIVE))
-        };
-        self.losing
-    }
-
     /// Once in a round trip, however many are lost in it.
     fn lost(&mut self, now: Instant, round_trip: Duration) {
         if now.saturating_since(self.reduced) < round_trip && self.window != usize::MAX {
@@ -133,11 +139,31 @@ impl Congestion {
     }
 }
 
+/// Whether what passes now is being lost (Gilbert's model).
+#[derive(Default)]
+pub(super) struct Bursts(bool);
+
+impl Bursts {
+    /// Whether the next one is lost.
+    pub(super) fn loses(&mut self, rng: &mut Rng, weather: &Weather) -> bool {
+        let burst = weather.burst.max(1.0);
+        self.0 = if self.0 {
+            !one_of(rng, 1.0 / burst)
+        } else {
+            // So that the share of what is lost is `loss`, whatever the length of a burst.
+            one_of(rng, weather.loss / (burst * (1.0 - weather.loss)).max(f64::MIN_POSITIVE))
+        };
+        self.0
+    }
+}
+
 /// A process that stands still: until when, and what its kernel keeps for it.
 #[derive(Default)]
 pub(super) struct Frozen {
     until: Instant,
     pub(super) kept: VecDeque<Happening>,
+    /// Bytes of datagrams among it.
+    pub(super) datagrams: usize,
 }
 
 /// What waits at a link that is down.
@@ -174,9 +200,13 @@ impl World {
         self.nodes[id.0].link = up;
     }
 
-    /// Nobody reaches the node unless it called first.
+    /// Nobody reaches the node unless it called first: of datagrams, the answers of those it wrote to pass.
     pub fn set_firewalled(&mut self, id: NodeId, firewalled: bool) {
-        self.nodes[id.0].firewalled = firewalled;
+        let node = &mut self.nodes[id.0];
+        if node.firewalled != firewalled {
+            node.firewalled = firewalled;
+            node.firewall = firewalled.then(|| Nat::firewall(self.chance.nats.fork("firewall")));
+        }
     }
 
     /// The process of a node stands still for `d`; its kernel keeps what comes. Its clocks run on.
@@ -243,7 +273,7 @@ impl World {
             // sent again after two round trips without a word.
             let mut retry =
                 if segments.peek().is_some() || busy { round_trip } else { round_trip * 2 };
-            if end.congestion.loses(rng, &weather) {
+            if end.congestion.bursts.loses(rng, &weather) {
                 end.congestion.lost(now, round_trip);
                 wait += retry;
                 // The burst is over by the time it is sent again.
