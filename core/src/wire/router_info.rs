@@ -21,6 +21,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// The largest RouterInfo we take. One implementation takes 4,096 bytes, another 3,072; ours stay
 /// far below both.
@@ -41,6 +42,8 @@ struct Inner {
     published: UnixTime,
     addresses: Vec<RouterAddress>,
     options: Mapping,
+    /// The signature was found good once. The bytes never change, so it stays so.
+    verified: AtomicBool,
 }
 
 impl RouterInfo {
@@ -78,7 +81,14 @@ impl RouterInfo {
         let options = Mapping::decode_shared(&raw, r)?;
         r.take(identity.signing_key().signature_len())?;
         r.clone().finish()?;
-        Ok(Self(Arc::new(Inner { identity, published, addresses, options, raw })))
+        Ok(Self(Arc::new(Inner {
+            identity,
+            published,
+            addresses,
+            options,
+            raw,
+            verified: AtomicBool::new(false),
+        })))
     }
 
     /// Makes and signs one. Options are written sorted, the only form that every implementation
@@ -109,16 +119,23 @@ impl RouterInfo {
             published,
             addresses: addresses.to_vec(),
             options: options.clone(),
+            verified: AtomicBool::new(false),
         }))
     }
 
-    /// Verifies the signature over the bytes as they were received.
+    /// Verifies the signature over the bytes as they were received. That it is good is remembered, also by
+    /// the clones: what a handshake verified costs nothing more where it is kept.
     pub fn verify(&self) -> Result<(), BadSignature> {
+        if self.0.verified.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let key = self.0.identity.signing_key();
         let split = self.0.raw.len().saturating_sub(key.signature_len());
         let (signed, signature) =
             self.0.raw.split_at_checked(split).ok_or(BadSignature::Mismatch)?;
-        key.verify(signed, signature)
+        key.verify(signed, signature)?;
+        self.0.verified.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// All its bytes.

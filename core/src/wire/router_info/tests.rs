@@ -268,3 +268,21 @@ fn the_most_useful_ssu2_address_is_chosen() {
     assert_eq!(info(&f, &all).ssu2_addresses().count(), 4);
     assert_eq!(info(&f, &all[..1]).ssu2(), None);
 }
+
+#[test]
+fn a_good_signature_is_remembered_and_a_bad_one_is_not() {
+    let remembered = |info: &RouterInfo| info.0.verified.load(Ordering::Relaxed);
+    let mut bytes = I2PD[0].to_vec();
+    let good = RouterInfo::decode(&bytes).unwrap();
+    let clone = good.clone();
+    assert!(!remembered(&clone));
+    good.verify().unwrap();
+    assert!(remembered(&clone));
+    assert!(!remembered(&RouterInfo::decode(&bytes).unwrap()), "it goes with what was verified");
+    *bytes.last_mut().unwrap() ^= 1;
+    let forged = RouterInfo::decode(&bytes).unwrap();
+    for _ in 0..2 {
+        assert!(forged.verify().is_err());
+        assert!(!remembered(&forged));
+    }
+}
