@@ -389,8 +389,8 @@ impl NetDb {
     }
 
     /// Up to `n` different routers that may be hops: those of `first` before others, which are drawn
-    /// uniformly. Costs time in proportion to `n`, however many are known; a few less than there are
-    /// may be found when `n` is near that.
+    /// uniformly; all when no more are known, in the order of [`Self::candidates`]. Costs time in proportion to
+    /// `n`, however many are known; a few less than there are may be found when `n` is near that.
     pub fn draw_candidates(
         &mut self,
         now: Instant,
@@ -398,6 +398,10 @@ impl NetDb {
         n: usize,
         first: &[Hash],
     ) -> Vec<Candidate<'_>> {
+        if self.routers.len() <= n {
+            // To draw until every one was met takes many times as many draws.
+            return self.candidates(now, unix).collect();
+        }
         let mut rng = self.rng.fork("candidates");
         let mut seen = BTreeSet::new();
         let mut drawn = Vec::new();
