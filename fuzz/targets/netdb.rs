@@ -10,7 +10,7 @@ use ramson_core::wire::i2np::{DatabaseLookup, DatabaseSearchReply, DatabaseStore
 use ramson_core::wire::lease_set::{LeaseSet, MAX_KEYS, MAX_LEASE_SET_LEN, MAX_LEASES};
 use ramson_core::wire::mapping::Mapping;
 use ramson_core::wire::router_info::{
-    Caps, MAX_ADDRESSES, MAX_ROUTER_INFO_LEN, RouterAddress, RouterInfo, Style,
+    Caps, MAX_ADDRESSES, MAX_ROUTER_INFO_LEN, Reach, RouterAddress, RouterInfo, Style,
 };
 use ramson_core::wire::ssu2::{MAX_MTU, MIN_MTU};
 
@@ -114,7 +114,7 @@ pub fn profile(data: &[u8]) {
     let mut input = Input::new(data);
     let now = Instant::from_micros(u64::from(input.u32()) * 1_000_000);
     let unix = UnixTime::from_secs(input.u32().into());
-    let config = NetDbConfig { local: Hash([9; 32]), net_id: 2, allow_local: true };
+    let config = NetDbConfig { local: Hash([9; 32]), net_id: 2, reach: Reach::ntcp2(true) };
     let mut netdb = NetDb::new(now, config, Rng::new(&Seed::from_number(1)));
     let router = Hash([1; 32]);
     let taken = netdb.restore_profile(now, unix, router, input.rest()).is_ok();

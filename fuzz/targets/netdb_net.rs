@@ -17,14 +17,15 @@ use ramson_core::wire::i2np::{
     DatabaseLookup, DatabaseSearchReply, DatabaseStore, LookupType, ReplyEncryption, StoreEntry,
     StoreReply,
 };
-use ramson_core::wire::router_info::RouterInfo;
+use ramson_core::wire::router_info::{Reach, RouterInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::time::Duration;
 
 impl World {
     fn new(mode: u8) -> Self {
-        let config = NetDbConfig { local: ENTRIES.local, net_id: NET_ID, allow_local: false };
+        let config =
+            NetDbConfig { local: ENTRIES.local, net_id: NET_ID, reach: Reach::ntcp2(false) };
         let now = Instant::from_micros(1_000_000);
         let contexts = [Context::ROUTER, Context(1), Context(2), Context(3)];
         let mut db = NetDb::new(now, config, Rng::new(&Seed::from_number(mode.into())));

@@ -316,6 +316,7 @@ pub(crate) fn nearest(
 mod tests {
     use super::*;
     use crate::netdb::testing::{Maker, UNIX, at, lease_set, lease_set_until};
+    use crate::wire::router_info::Reach;
 
     const fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -412,7 +413,7 @@ mod tests {
         let mut ctx = ContextState::new();
         for n in 0..MAX_PRIVATE_ROUTERS as u64 + 5 {
             let info = Maker::floodfill(n).build();
-            let traits = Traits::of(&info, false);
+            let traits = Traits::of(&info, Reach::ntcp2(false));
             ctx.insert_router(at(n), info, &traits);
         }
         assert_eq!(ctx.routers.len(), MAX_PRIVATE_ROUTERS);

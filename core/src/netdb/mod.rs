@@ -41,7 +41,7 @@ use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
 use crate::wire::i2np::{DatabaseStore, LookupType, ReplyEncryption, StoreEntry};
 use crate::wire::lease_set::LeaseSet;
-use crate::wire::router_info::RouterInfo;
+use crate::wire::router_info::{Reach, RouterInfo};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use context::ContextState;
@@ -99,8 +99,8 @@ pub struct NetDbConfig {
     pub local: Hash,
     /// The network that we belong to.
     pub net_id: u8,
-    /// Accept addresses of private networks, and old files to start from.
-    pub allow_local: bool,
+    /// Whom we can connect to. Where addresses of private networks will do, old files do to start from.
+    pub reach: Reach,
 }
 
 /// What the router has to do.
@@ -338,7 +338,7 @@ impl NetDb {
         Self {
             config,
             rng,
-            routers: Routers::new(config.local, config.net_id, config.allow_local, now),
+            routers: Routers::new(config.local, config.net_id, config.reach, now),
             profiles: Profiles::new(),
             contexts: BTreeMap::from([(Context::ROUTER, ContextState::new())]),
             lookups: BTreeMap::new(),
@@ -617,7 +617,7 @@ impl NetDb {
                 stored
             }
             StoreEntry::RouterInfo(info) => {
-                let traits = traits::Traits::of(info, self.config.allow_local);
+                let traits = traits::Traits::of(info, self.config.reach);
                 let state = self.contexts.get_mut(&ctx).ok_or(StoreError::Unwanted)?;
                 let stored = compare_router(state.router(&info.hash()), info, unix)?;
                 if stored != Stored::Known {

@@ -113,7 +113,7 @@ impl NetDb {
     fn reseed_one(&mut self, now: Instant, unix: UnixTime, bytes: &[u8]) -> Result<(), Refusal> {
         let info = RouterInfo::decode(bytes).map_err(|_| Refusal::Malformed)?;
         self.routers.check_fresh(now, unix, &info, Source::Reseed)?;
-        let traits = super::traits::Traits::of(&info, self.config.allow_local);
+        let traits = super::traits::Traits::of(&info, self.config.reach);
         if traits.host.is_none() && !traits.floodfill {
             return Err(Refusal::Unusable);
         }

@@ -524,7 +524,7 @@ impl NetDb {
             Purpose::Fetch { parent, path } => {
                 let usable = match entry {
                     StoreEntry::RouterInfo(info) => {
-                        traits::Traits::of(info, self.config.allow_local).floodfill
+                        traits::Traits::of(info, self.config.reach).floodfill
                     }
                     StoreEntry::LeaseSet(_) => false,
                 };
@@ -630,7 +630,7 @@ impl NetDb {
             return;
         }
         if let Some(info) = self.floodfill(ctx, &peer) {
-            let usable = traits::Traits::of(info, self.config.allow_local).floodfill;
+            let usable = traits::Traits::of(info, self.config.reach).floodfill;
             if usable && let Some(active) = self.lookups.get_mut(&id) {
                 active.machine.add(answered.path, peer);
             }

@@ -13,7 +13,7 @@ use crate::audit::Audit;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
 use crate::wire::hash::Hash;
-use crate::wire::router_info::RouterInfo;
+use crate::wire::router_info::{Reach, RouterInfo};
 use alloc::collections::BTreeSet;
 use core::time::Duration;
 
@@ -117,7 +117,7 @@ pub(crate) struct Record {
 pub(crate) struct Routers {
     local: Hash,
     net_id: u8,
-    allow_local: bool,
+    reach: Reach,
     started: Instant,
     verified: Sampled<Record>,
     unverified: Sampled<Record>,
@@ -134,11 +134,11 @@ pub(crate) struct Routers {
 }
 
 impl Routers {
-    pub(crate) const fn new(local: Hash, net_id: u8, allow_local: bool, now: Instant) -> Self {
+    pub(crate) const fn new(local: Hash, net_id: u8, reach: Reach, now: Instant) -> Self {
         Self {
             local,
             net_id,
-            allow_local,
+            reach,
             started: now,
             verified: Sampled::new(),
             unverified: Sampled::new(),
@@ -277,7 +277,7 @@ impl Routers {
         }
         let oldest = match source {
             // A test network's files may lie around for long.
-            Source::Reseed if self.allow_local => Duration::MAX,
+            Source::Reseed if self.reach.allow_local => Duration::MAX,
             Source::Saved | Source::Reseed => OLDEST_ACCEPTED,
             Source::Itself | Source::Others => self.max_age(now).unwrap_or(OLDEST_ACCEPTED),
         };
@@ -297,7 +297,7 @@ impl Routers {
         rng: &mut Rng,
     ) {
         let hash = info.hash();
-        let traits = Traits::of(&info, self.allow_local);
+        let traits = Traits::of(&info, self.reach);
         for (set, member) in [
             (&mut self.floodfills, traits.floodfill),
             (&mut self.ordinary, traits.hop && !traits.floodfill),

@@ -5,8 +5,7 @@ use super::profile::Standing;
 use crate::crypto::x25519;
 use crate::time::UnixTime;
 use crate::wire::hash::Hash;
-use crate::wire::router_info::is_public;
-use crate::wire::router_info::{Bandwidth, Congestion, RouterInfo};
+use crate::wire::router_info::{Bandwidth, Congestion, Reach, RouterInfo};
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -28,7 +27,7 @@ pub struct Candidate<'a> {
     pub hash: Hash,
     /// What build records for it are encrypted to.
     pub key: x25519::PublicKey,
-    /// Where its NTCP2 listens; the address family and the subnet decide whom it may stand beside.
+    /// Where we would connect to it; the address family and the subnet decide whom it may stand beside.
     pub host: SocketAddr,
     /// The bandwidth that it claims; never below [`Bandwidth::L`].
     pub bandwidth: Bandwidth,
@@ -48,7 +47,7 @@ pub struct Candidate<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Traits {
     pub(crate) key: Option<x25519::PublicKey>,
-    /// An NTCP2 address that we may connect to.
+    /// An address that we can connect to.
     pub(crate) host: Option<SocketAddr>,
     pub(crate) bandwidth: Option<Bandwidth>,
     pub(crate) congestion: Option<Congestion>,
@@ -60,17 +59,12 @@ pub(crate) struct Traits {
 }
 
 impl Traits {
-    /// Of `info`; `allow_local` accepts addresses of private networks.
-    pub(crate) fn of(info: &RouterInfo, allow_local: bool) -> Self {
+    /// Of `info`, for who reaches so far.
+    pub(crate) fn of(info: &RouterInfo, reach: Reach) -> Self {
         let caps = info.caps();
-        let allowed = |host: &SocketAddr| allow_local || is_public(host.ip());
-        // IPv4 first: more routers can reach it.
-        let host = info
-            .ntcp2_addresses()
-            .filter_map(|a| a.host)
-            .filter(allowed)
-            .min_by_key(SocketAddr::is_ipv6);
-        let reachable = info.addresses().iter().filter_map(|a| a.host()).any(|h| allowed(&h));
+        let host = reach.host(info);
+        let hosts = info.addresses().iter().filter_map(|a| a.host());
+        let reachable = hosts.into_iter().any(|host| reach.is_routable(host));
         let key = info.identity().x25519_key();
         let since = |min| key.is_some() && !caps.hidden && info.version().is_some_and(|v| v >= min);
         Self {
@@ -127,7 +121,7 @@ mod tests {
     fn candidate(maker: &Maker, unix: UnixTime) -> Option<(bool, bool)> {
         let info = maker.build();
         let standing = Profile::new(Instant::ZERO).standing(Instant::ZERO);
-        Traits::of(&info, false)
+        Traits::of(&info, Reach::ntcp2(false))
             .candidate(&info, unix, true, standing)
             .map(|c| (c.gateway, c.congested))
     }
@@ -168,12 +162,15 @@ mod tests {
         assert!(candidate(&Maker::new(1).host(None), UNIX).is_none(), "cannot be reached");
         assert!(candidate(&Maker::new(1).host(Some("10.0.0.1")), UNIX).is_none(), "private");
         let local = Maker::new(1).host(Some("127.0.0.1")).build();
-        assert!(Traits::of(&local, true).hop && !Traits::of(&local, false).hop);
+        assert!(
+            Traits::of(&local, Reach::ntcp2(true)).hop
+                && !Traits::of(&local, Reach::ntcp2(false)).hop
+        );
     }
 
     #[test]
     fn the_rules_for_floodfills() {
-        let floodfill = |m: Maker| Traits::of(&m.build(), false).floodfill;
+        let floodfill = |m: Maker| Traits::of(&m.build(), Reach::ntcp2(false)).floodfill;
         assert!(floodfill(Maker::new(1).caps("XfR")));
         assert!(floodfill(Maker::new(1).caps("Lf").version("0.9.57")));
         assert!(!floodfill(Maker::new(1).caps("XR")));

@@ -173,11 +173,8 @@ impl Router {
         };
         let mut peers = Peers::new(peers_config, Opener::new(0), now, rng.fork("peers"));
 
-        let netdb_config = NetDbConfig {
-            local: hash,
-            net_id: config.network.id,
-            allow_local: config.network.allow_local,
-        };
+        let netdb_config =
+            NetDbConfig { local: hash, net_id: config.network.id, reach: publish::reach(&config) };
         let mut netdb = NetDb::new(now, netdb_config, rng.fork("netdb"));
         lookups::load(&mut netdb, now, unix, &stored).map_err(StartError::Reseed)?;
         let held_back = if netdb.needs_reseed() {
@@ -600,7 +597,7 @@ fn ssu2_config(config: &Config, keys: &RouterKeys) -> Result<Option<Ssu2Config>,
         let (least, most) = (Ssu2::MIN_MTU, Ssu2::MAX_MTU);
         return Err(StartError::Config(format!("ssu2.mtu: {mtu} is not within {least} to {most}")));
     }
-    if !config.ssu2.enabled || config.ssu2.port.is_none() {
+    if !publish::has_ssu2(config) {
         return Ok(None);
     }
     let hash = keys.identity.hash();

@@ -3,11 +3,10 @@
 use crate::config::Config;
 use crate::keys::RouterKeys;
 use crate::time::UnixTime;
-use crate::transport::peers::Families;
 use crate::wire::base64;
 use crate::wire::mapping::Mapping;
 use crate::wire::router_info::{
-    Bandwidth, RouterAddress, RouterInfo, Ssu2Address, Ssu2Caps, Style,
+    Bandwidth, Families, Reach, RouterAddress, RouterInfo, Ssu2Address, Ssu2Caps, Style,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -73,6 +72,17 @@ pub(super) struct Statistics {
     pub(super) lease_sets: usize,
 }
 
+/// Whom we can connect to.
+pub(super) fn reach(config: &Config) -> Reach {
+    let ssu2 = if has_ssu2(config) { ssu2_families(config) } else { Families::default() };
+    Reach { allow_local: config.network.allow_local, ntcp2: config.ntcp2.enabled, ssu2 }
+}
+
+/// SSU2 is in use, and there is a socket for it.
+pub(super) const fn has_ssu2(config: &Config) -> bool {
+    config.ssu2.enabled && config.ssu2.port.is_some()
+}
+
 /// Builds and signs it.
 pub(super) fn router_info(
     config: &Config,
@@ -118,7 +128,7 @@ fn ntcp2_address(config: &Config, keys: &RouterKeys) -> Option<RouterAddress> {
 }
 
 fn ssu2_address(config: &Config, keys: &RouterKeys) -> Option<RouterAddress> {
-    if !config.ssu2.enabled || config.ssu2.port.is_none() {
+    if !has_ssu2(config) {
         return None;
     }
     let mut address = Ssu2Address::new(keys.ssu2.public(), keys.ssu2_intro);

@@ -10,7 +10,6 @@ mod streams;
 mod traffic;
 
 pub(crate) use datagrams::Train;
-pub(crate) use route::Families;
 pub(crate) use traffic::{Counts, Traffic};
 
 use super::bandwidth::{Bucket, Turns};
@@ -22,7 +21,7 @@ use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, earliest};
 use crate::wire::hash::Hash;
 use crate::wire::i2np::Message;
-use crate::wire::router_info::RouterInfo;
+use crate::wire::router_info::{Families, Reach, RouterInfo};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -30,7 +29,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use datagrams::Parcel;
 use link::{Link, LinkId};
-use route::{Means, Route};
+use route::Route;
 
 /// A peer that we could not reach is not dialled again before this.
 const REDIAL: Duration = Duration::from_secs(30);
@@ -137,7 +136,7 @@ impl Ending {
 /// `poll_transmit`, then re-arm `poll_timeout`.
 pub(crate) struct Peers {
     config: PeersConfig,
-    means: Means,
+    reach: Reach,
     own: Option<RouterInfo>,
     ntcp2: ntcp2::Endpoint,
     ssu2: Option<ssu2::Endpoint>,
@@ -170,17 +169,17 @@ impl Peers {
             let rng = rng.fork("ssu2");
             ssu2::Endpoint::new(now, ssu2.local.clone(), ssu2.mtu, !config.allow_local, rng)
         });
-        let means = Means {
+        let reach = Reach {
+            allow_local: config.allow_local,
             ntcp2: config.ntcp2,
             ssu2: config.ssu2.as_ref().map(|ssu2| ssu2.families).unwrap_or_default(),
-            allow_local: config.allow_local,
         };
         Self {
             inbound: Bucket::new(config.bandwidth_in, now),
             outbound: Turns::new(config.bandwidth_out, now),
             ntcp2: ntcp2::Endpoint::new(config.local.clone(), rng.fork("ntcp2")),
             ssu2,
-            means,
+            reach,
             config,
             own: None,
             links: BTreeMap::new(),
@@ -343,7 +342,7 @@ impl Peers {
         if self.own.is_none() || peer == *self.config.local.hash() {
             return Err(NotDialled::NoAddress);
         }
-        let mut routes = route::routes(info, self.means);
+        let mut routes = route::routes(info, self.reach);
         if routes.is_empty() {
             return Err(NotDialled::NoAddress);
         }

@@ -3,11 +3,13 @@
 mod address;
 mod caps;
 mod public;
+mod reach;
 mod ssu2;
 
 pub use address::{Ntcp2Address, RouterAddress, Style};
 pub use caps::{Bandwidth, Caps, Congestion};
 pub use public::is_public;
+pub use reach::{Families, Reach};
 pub use ssu2::{Introducer, MAX_INTRODUCERS, Ssu2Address, Ssu2Caps};
 
 use super::codec::{DecodeError, Put, Reader};

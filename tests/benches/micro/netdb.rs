@@ -12,7 +12,7 @@ use ramson_core::wire::base64;
 use ramson_core::wire::hash::Hash;
 use ramson_core::wire::identity::Identity;
 use ramson_core::wire::mapping::Mapping;
-use ramson_core::wire::router_info::{RouterAddress, RouterInfo, Style};
+use ramson_core::wire::router_info::{Reach, RouterAddress, RouterInfo, Style};
 use std::time::Duration;
 
 const ROUTERS: usize = 6000;
@@ -27,7 +27,7 @@ impl Full {
     fn new() -> Self {
         let mut rng = rng();
         let now = Instant::from_micros(1);
-        let config = NetDbConfig { local: Hash([1; 32]), net_id: 2, allow_local: true };
+        let config = NetDbConfig { local: Hash([1; 32]), net_id: 2, reach: Reach::ntcp2(true) };
         let mut netdb = NetDb::new(now, config, rng.fork("netdb"));
         let signing = SigningKey::generate(&mut rng);
         for n in 0..ROUTERS {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::netdb::testing::{Maker, NET_ID, UNIX, at};
 use crate::rng::Seed;
+use crate::wire::router_info::Reach;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -137,7 +138,7 @@ fn any_stores_and_sweeps_leave_what_a_plain_map_says() {
     let (mut swept, mut refused) = (0, 0);
     for seed in 0..100 {
         let mut rng = Rng::new(&Seed::from_number(seed));
-        let mut routers = Routers::new(Hash([0xaa; 32]), NET_ID, false, at(0));
+        let mut routers = Routers::new(Hash([0xaa; 32]), NET_ID, Reach::ntcp2(false), at(0));
         let (profiles, mut model) = (Profiles::new(), Model::default());
         let mut passed = Duration::ZERO;
         // Some networks are large enough for entries to expire, some are not.

@@ -15,7 +15,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         Self {
-            routers: Routers::new(Hash([0xaa; 32]), NET_ID, false, at(0)),
+            routers: Routers::new(Hash([0xaa; 32]), NET_ID, Reach::ntcp2(false), at(0)),
             profiles: Profiles::new(),
             rng: Rng::new(&Seed::from_number(1)),
         }
@@ -99,7 +99,7 @@ fn old_files_are_fine_in_test_networks_only() {
     let ancient = Maker::new(1).published(UNIX - OLDEST_ACCEPTED * 2);
     let mut f = Fixture::new();
     assert_eq!(f.store(at(0), UNIX, &ancient, Source::Reseed), Err(StoreError::TooOld));
-    f.routers.allow_local = true;
+    f.routers.reach.allow_local = true;
     assert_eq!(f.store(at(0), UNIX, &ancient, Source::Others), Err(StoreError::TooOld));
     assert_eq!(f.store(at(0), UNIX, &ancient, Source::Reseed), Ok(Stored::New));
 }
@@ -116,10 +116,10 @@ fn the_expiry_matrix() {
         (900, 24, Some(243)),
         (6000, 24, Some(112)),
     ] {
-        let mut routers = Routers::new(Hash([0xaa; 32]), NET_ID, false, at(0));
+        let mut routers = Routers::new(Hash([0xaa; 32]), NET_ID, Reach::ntcp2(false), at(0));
         let record = Maker::new(1).build();
         for n in 0..known {
-            let traits = Traits::of(&record, false);
+            let traits = Traits::of(&record, Reach::ntcp2(false));
             let hash = Hash::of(&u32::to_be_bytes(n));
             routers.verified.insert(hash, Record { info: record.clone(), traits, saved: None });
         }
@@ -178,7 +178,7 @@ fn a_full_verified_tier_gives_up_old_and_useless_ones_first() {
     for n in 0..MAX_VERIFIED {
         // Every second one is old; the first thousand of all have proven useful.
         let info = if n % 2 == 0 { old_info.clone() } else { info.clone() };
-        let traits = Traits::of(&info, false);
+        let traits = Traits::of(&info, Reach::ntcp2(false));
         f.routers.verified.insert(name(n), Record { info, traits, saved: None });
         if n < 1000 {
             f.profiles.record(at(0), UNIX, name(n), Outcome::Connected, &mut f.rng);
@@ -224,7 +224,7 @@ fn saved_copies_follow_what_is_known() {
 #[test]
 fn a_crowd_around_a_key_is_noticed_and_an_ordinary_neighbourhood_is_not() {
     let mut rng = Rng::new(&Seed::from_number(7));
-    let mut routers = Routers::new(Hash([0xaa; 32]), NET_ID, false, at(0));
+    let mut routers = Routers::new(Hash([0xaa; 32]), NET_ID, Reach::ntcp2(false), at(0));
     routers.floodfills = (0..800).map(|_| Hash(rng.bytes())).collect();
     let target = |n: u32| RoutingKey::new(&Hash::of(&n.to_be_bytes()), UNIX);
     let alarms = (0..2000).filter(|n| routers.crowd(&target(*n)).is_some()).count();

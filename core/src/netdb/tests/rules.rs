@@ -3,12 +3,13 @@ use crate::crypto::Key32;
 use crate::netdb::profile::Outcome;
 use crate::netdb::testing::{Maker, NET_ID, UNIX, at, lease_set};
 use crate::rng::{Rng, Seed};
-use crate::wire::router_info::RouterInfo;
+use crate::wire::router_info::{Reach, RouterInfo};
 
 const SESSION: Hash = Hash([0x11; 32]);
 
 fn netdb() -> NetDb {
-    let config = NetDbConfig { local: Maker::new(0).hash(), net_id: NET_ID, allow_local: false };
+    let config =
+        NetDbConfig { local: Maker::new(0).hash(), net_id: NET_ID, reach: Reach::ntcp2(false) };
     NetDb::new(at(0), config, Rng::new(&Seed::from_number(1)))
 }
 

@@ -7,6 +7,7 @@ use crate::netdb::*;
 use crate::rng::{Rng, Seed};
 use crate::time::UnixTime;
 use crate::wire::i2np::{DatabaseLookup, StoreReply};
+use crate::wire::router_info::Reach;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -21,7 +22,8 @@ const fn secs(n: u64) -> Duration {
 
 /// A floodfill that knows so many other floodfills, and as many ordinary routers.
 fn floodfill(known: u64) -> NetDb {
-    let config = NetDbConfig { local: Maker::new(0).hash(), net_id: NET_ID, allow_local: false };
+    let config =
+        NetDbConfig { local: Maker::new(0).hash(), net_id: NET_ID, reach: Reach::ntcp2(false) };
     let mut db = NetDb::new(at(0), config, Rng::new(&Seed::from_number(1)));
     for n in 0..known {
         db.restore(at(0), UNIX, Maker::floodfill(100 + n).build()).unwrap();

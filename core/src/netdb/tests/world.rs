@@ -6,6 +6,7 @@ use crate::netdb::*;
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
 use crate::wire::i2np::DatabaseSearchReply;
+use crate::wire::router_info::Reach;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -117,7 +118,7 @@ impl World {
     /// A router that knows the first `known` floodfills, in the order of their hashes.
     pub(super) fn add_node(&mut self, n: u64, known: usize) -> usize {
         let local = Maker::new(900_000 + n).hash();
-        let config = NetDbConfig { local, net_id: NET_ID, allow_local: false };
+        let config = NetDbConfig { local, net_id: NET_ID, reach: Reach::ntcp2(false) };
         let rng = Rng::new(&Seed::from_number(n));
         let mut netdb = NetDb::new(self.now, config, rng);
         let unix = self.unix();
