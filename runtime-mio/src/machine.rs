@@ -3,12 +3,15 @@
 
 use ramson_core::rng::Seed;
 use ramson_core::router::Router;
-use ramson_core::router::input::{Command, Completion, ConnId, ConnInput, Consumed, EffectId};
+use ramson_core::router::input::{
+    Command, Completion, ConnId, ConnInput, Consumed, Datagram, EffectId,
+};
 use ramson_core::router::output::{Action, Transmit};
 use ramson_core::time::{Instant, UnixTime};
 
 /// See the methods of the same names of [`Router`].
 pub(crate) trait Machine {
+    fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>);
     fn handle_conn(&mut self, now: Instant, conn: ConnId, input: ConnInput<'_>) -> Consumed;
     fn handle_completion(&mut self, now: Instant, id: EffectId, completion: Completion);
     fn handle_command(&mut self, now: Instant, command: Command);
@@ -23,6 +26,10 @@ pub(crate) trait Machine {
 }
 
 impl Machine for Router {
+    fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
+        self.handle_datagram(now, datagram);
+    }
+
     fn handle_conn(&mut self, now: Instant, conn: ConnId, input: ConnInput<'_>) -> Consumed {
         self.handle_conn(now, conn, input)
     }

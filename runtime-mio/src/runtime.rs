@@ -2,10 +2,10 @@
 
 use crate::config::{Record, Settings};
 use crate::data_dir::DataDir;
-use crate::event_loop::{Acceptor, EventLoop, Host, LoopError};
+use crate::event_loop::{Acceptor, EventLoop, Host, LoopError, Udp};
 use crate::record::{Recorded, Recording, Start};
 use crate::store::reseed::{self, Reseed};
-use crate::store::{Store, StoreError, Writer};
+use crate::store::{NTCP2_PORT, SSU2_PORT, Store, StoreError, Writer};
 use crate::{clock, control, jobs};
 use log::{info, warn};
 use mio::Waker;
@@ -13,7 +13,7 @@ use ramson_core::config::Config;
 use ramson_core::crypto;
 use ramson_core::keys::KeysError;
 use ramson_core::rng::Seed;
-use ramson_core::router::input::{Command, Listener, Stored};
+use ramson_core::router::input::{Command, Listener, SocketId, Stored};
 use ramson_core::router::output::{Event, StoreKey};
 use ramson_core::router::{Router, StartError};
 use ramson_core::time::Instant;
@@ -135,6 +135,7 @@ impl Runtime {
         let mut config = settings.router;
         limit_sessions(&mut config);
         let listeners = bind(&mut config, &store)?;
+        let udp = bind_ssu2(&mut config, &store)?;
 
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
@@ -160,6 +161,9 @@ impl Runtime {
             .map_err(|e| system("make the event loop", e))?;
         for (listener, acceptor) in listeners {
             event_loop.listen(listener, acceptor).map_err(|e| system("watch a listener", e))?;
+        }
+        if let Some((id, udp)) = udp {
+            event_loop.serve(id, udp).map_err(|e| system("watch a socket", e))?;
         }
         Ok(Self { event_loop, commands, dir })
     }
@@ -382,7 +386,7 @@ fn bind(config: &mut Config, store: &Store) -> Result<Vec<(Listener, Acceptor)>,
     let mut listeners = Vec::new();
     // Nobody can know the way to a router without address or port.
     let published = config.ntcp2.publish && config.ntcp2.host.is_some();
-    if published || config.ntcp2.port.is_some() {
+    if config.ntcp2.enabled && (published || config.ntcp2.port.is_some()) {
         let acceptor = bind_ntcp2(config, store)?;
         listeners.push((Listener::Ntcp2, acceptor));
     }
@@ -418,7 +422,7 @@ fn bind_ntcp2(config: &mut Config, store: &Store) -> Result<Acceptor, RuntimeErr
     if let Some(port) = config.ntcp2.port {
         return listen(port);
     }
-    let remembered = store.port().and_then(|port| match listen(port) {
+    let remembered = store.port(NTCP2_PORT).and_then(|port| match listen(port) {
         Ok(acceptor) => Some(acceptor),
         Err(e) => {
             warn!("{e}; choosing another port");
@@ -430,10 +434,53 @@ fn bind_ntcp2(config: &mut Config, store: &Store) -> Result<Acceptor, RuntimeErr
         None => listen(0)?,
     };
     config.ntcp2.port = acceptor.port();
-    if let Some(port) = config.ntcp2.port.filter(|port| store.port() != Some(*port)) {
-        store.remember_port(port)?;
+    if let Some(port) = config.ntcp2.port.filter(|port| store.port(NTCP2_PORT) != Some(*port)) {
+        store.remember_port(NTCP2_PORT, port)?;
     }
     Ok(acceptor)
+}
+
+/// Binds the socket of SSU2, unless that is off: at the port that is configured, else the one remembered, else that
+/// of NTCP2, so that there is one to forward, else any.
+fn bind_ssu2(config: &mut Config, store: &Store) -> Result<Option<(SocketId, Udp)>, RuntimeError> {
+    if !config.ssu2.enabled {
+        config.ssu2.port = None;
+        return Ok(None);
+    }
+    let host = config.ssu2.host.or(config.ntcp2.host);
+    let ip = config.ssu2.bind.unwrap_or(match host {
+        Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
+    });
+    let id = if ip.is_ipv6() { SocketId::IPV6 } else { SocketId::IPV4 };
+    let listen = |port| {
+        let addr = SocketAddr::new(ip, port);
+        Udp::bind(addr).map_err(|error| RuntimeError::Listen {
+            addr,
+            key: "ssu2.port".into(),
+            error,
+        })
+    };
+    if let Some(port) = config.ssu2.port {
+        return Ok(Some((id, listen(port)?)));
+    }
+    let remembered = store.port(SSU2_PORT);
+    let wanted = remembered.or(config.ntcp2.port).and_then(|port| match listen(port) {
+        Ok(udp) => Some(udp),
+        Err(e) => {
+            warn!("{e}; choosing another port");
+            None
+        }
+    });
+    let udp = match wanted {
+        Some(udp) => udp,
+        None => listen(0)?,
+    };
+    config.ssu2.port = udp.port();
+    if let Some(port) = config.ssu2.port.filter(|port| remembered != Some(*port)) {
+        store.remember_port(SSU2_PORT, port)?;
+    }
+    Ok(Some((id, udp)))
 }
 
 fn tcp(addr: SocketAddr, key: impl FnOnce() -> String) -> Result<Acceptor, RuntimeError> {

@@ -56,6 +56,20 @@ fn a_wrong_value_of_each_section_names_file_line_key_and_what_is_allowed() {
         ("[ntcp2]\nhost = \"10.0.0.1\"", 2, "ntcp2.host", "a public address"),
         ("[ntcp2]\n\nport = 70000", 3, "ntcp2.port", "from 1 to 65535"),
         ("[ntcp2]\nbind = \"*\"", 2, "ntcp2.bind", "an IPv4 or IPv6 address"),
+        ("[ntcp2]\nenabled = 1", 2, "ntcp2.enabled", "true or false"),
+        ("[ssu2]\nenabled = \"yes\"", 2, "ssu2.enabled", "true or false"),
+        ("[ssu2]\nhost = \"10.0.0.1\"", 2, "ssu2.host", "a public address"),
+        ("[ssu2]\nport = 0", 2, "ssu2.port", "from 1 to 65535"),
+        ("[ssu2]\nbind = \"*\"", 2, "ssu2.bind", "an IPv4 or IPv6 address"),
+        ("[ssu2]\npublish = 1", 2, "ssu2.publish", "true or false"),
+        ("[ssu2]\nmtu = 1279", 2, "ssu2.mtu", "a whole number from 1280 to 1500"),
+        ("[ssu2]\nmtu = \"1500\"", 2, "ssu2.mtu", "a whole number from 1280 to 1500"),
+        (
+            "[ssu2]\nintroducer = true",
+            2,
+            "ssu2.introducer",
+            "enabled, host, port, bind, publish, mtu",
+        ),
         ("[reseed]\nfiles = \"netDb\"", 2, "reseed.files", "a list of texts"),
         ("[reseed]\nurls = []", 2, "reseed.urls", "files"),
         ("[limits]\nbandwidth_in = \"fast\"", 2, "limits.bandwidth_in", "512 KiB"),
@@ -86,7 +100,7 @@ fn a_wrong_value_of_each_section_names_file_line_key_and_what_is_allowed() {
             ".b32.i2p",
         ),
         ("[log]\nlevel = \"loud\"", 2, "log.level", "\"trace\""),
-        ("[nothing]\na = 1", 1, "nothing", "network, ntcp2"),
+        ("[nothing]\na = 1", 1, "nothing", "network, ntcp2, ssu2"),
     ];
     let data = folder.join("data");
     for (i, (text, line, key, allowed)) in table.iter().enumerate() {

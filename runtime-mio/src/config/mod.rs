@@ -117,7 +117,7 @@ impl ConfigErrors {
 }
 
 impl fmt::Display for ConfigError {
-    /// `ramson.toml:12: ntcp2.prot: unknown key; allowed: host, port, bind, publish`.
+    /// `ramson.toml:12: ntcp2.prot: unknown key; allowed: enabled, host, port, bind, publish`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file.display())?;
         if let Some(line) = self.line {

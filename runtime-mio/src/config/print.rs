@@ -36,12 +36,23 @@ pub(super) fn to_toml(settings: &Settings) -> String {
     out.noted("id", router.network.id, "2 is the public network");
     out.noted("allow_local", router.network.allow_local, "private addresses, for test networks");
 
-    out.section("[ntcp2]");
+    out.section("[ntcp2]  # over TCP");
+    out.noted("enabled", router.ntcp2.enabled, "whether it is used at all");
     let host = router.ntcp2.host.map(quoted);
     out.optional("host", host, "\"203.0.113.7\"", "the address to publish; none when absent");
     out.optional("port", router.ntcp2.port, "14567", "chosen once and remembered when absent");
     out.optional("bind", router.ntcp2.bind.map(quoted), "\"0.0.0.0\"", "any address when absent");
     out.noted("publish", router.ntcp2.publish, "the address, if there is a host");
+
+    out.section("[ssu2]  # over UDP");
+    out.noted("enabled", router.ssu2.enabled, "whether it is used at all");
+    let host = router.ssu2.host.map(quoted);
+    out.optional("host", host, "\"203.0.113.7\"", "that of ntcp2 when absent");
+    let note = "that of ntcp2, or chosen once and remembered, when absent";
+    out.optional("port", router.ssu2.port, "14567", note);
+    out.optional("bind", router.ssu2.bind.map(quoted), "\"0.0.0.0\"", "any address when absent");
+    out.noted("publish", router.ssu2.publish, "the address, if there is a host");
+    out.noted("mtu", router.ssu2.mtu, "bytes of the largest packets to us, 1280 to 1500");
 
     out.section("[netdb]");
     let floodfill = match router.netdb.floodfill {

@@ -6,7 +6,7 @@ use crate::store::ROUTER_KEYS;
 use log::LevelFilter;
 use ramson_core::client::tunnel::Destination;
 use ramson_core::config::{
-    Client, Config, Floodfill, HttpProxy, Limits, NetDb, Network, Ntcp2, Server, ServerKind,
+    Client, Config, Floodfill, HttpProxy, Limits, NetDb, Network, Ntcp2, Server, ServerKind, Ssu2,
     Tunnels,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,8 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Settings, ConfigErrors> {
     network(&mut doc, section, &mut router.network);
     let section = root.section(&mut doc, "ntcp2", "ntcp2");
     ntcp2(&mut doc, section, &router.network, &mut router.ntcp2);
+    let section = root.section(&mut doc, "ssu2", "ssu2");
+    ssu2(&mut doc, section, &router.network, &mut router.ssu2);
     let section = root.section(&mut doc, "netdb", "netdb");
     netdb(&mut doc, section, &mut router.netdb);
     let section = root.section(&mut doc, "reseed", "reseed");
@@ -107,31 +109,61 @@ fn network(doc: &mut Document<'_>, mut section: Section<'_>, network: &mut Netwo
 }
 
 fn ntcp2(doc: &mut Document<'_>, mut section: Section<'_>, network: &Network, ntcp2: &mut Ntcp2) {
-    if let Some((host, span)) = section.ip(doc, "host") {
-        if host.is_unspecified() || host.is_multicast() {
-            let problem = format_args!("{host} is nobody's address; allowed: this machine's");
-            doc.refuse(&span, &section.key("host"), problem);
-        } else if is_local(host) && !network.allow_local {
-            let problem = format_args!(
-                "{host} cannot be reached from the internet; allowed: a public address, or any with network.allow_local = true"
-            );
-            doc.refuse(&span, &section.key("host"), problem);
-        }
-        ntcp2.host = Some(host);
+    if let Some(enabled) = section.bool(doc, "enabled") {
+        ntcp2.enabled = enabled;
     }
-    if let Some(port) = number(doc, &mut section, "port", 1..=65535) {
-        ntcp2.port = Some(port);
-    }
-    if let Some((bind, span)) = section.ip(doc, "bind") {
-        if bind.is_multicast() {
-            doc.refuse(&span, &section.key("bind"), "allowed: an address of this machine");
-        }
-        ntcp2.bind = Some(bind);
-    }
+    ntcp2.host = host(doc, &mut section, network);
+    ntcp2.port = port(doc, &mut section);
+    ntcp2.bind = bind(doc, &mut section);
     if let Some(publish) = section.bool(doc, "publish") {
         ntcp2.publish = publish;
     }
     section.finish(doc);
+}
+
+fn ssu2(doc: &mut Document<'_>, mut section: Section<'_>, network: &Network, ssu2: &mut Ssu2) {
+    if let Some(enabled) = section.bool(doc, "enabled") {
+        ssu2.enabled = enabled;
+    }
+    ssu2.host = host(doc, &mut section, network);
+    ssu2.port = port(doc, &mut section);
+    ssu2.bind = bind(doc, &mut section);
+    if let Some(publish) = section.bool(doc, "publish") {
+        ssu2.publish = publish;
+    }
+    let range = Ssu2::MIN_MTU.into()..=Ssu2::MAX_MTU.into();
+    if let Some(mtu) = number(doc, &mut section, "mtu", range) {
+        ssu2.mtu = mtu;
+    }
+    section.finish(doc);
+}
+
+/// The address that a transport publishes.
+fn host(doc: &mut Document<'_>, section: &mut Section<'_>, network: &Network) -> Option<IpAddr> {
+    let (host, span) = section.ip(doc, "host")?;
+    if host.is_unspecified() || host.is_multicast() {
+        let problem = format_args!("{host} is nobody's address; allowed: this machine's");
+        doc.refuse(&span, &section.key("host"), problem);
+    } else if is_local(host) && !network.allow_local {
+        let problem = format_args!(
+            "{host} cannot be reached from the internet; allowed: a public address, or any with network.allow_local = true"
+        );
+        doc.refuse(&span, &section.key("host"), problem);
+    }
+    Some(host)
+}
+
+fn port(doc: &mut Document<'_>, section: &mut Section<'_>) -> Option<u16> {
+    number(doc, section, "port", 1..=65535)
+}
+
+/// The address that a transport's socket has.
+fn bind(doc: &mut Document<'_>, section: &mut Section<'_>) -> Option<IpAddr> {
+    let (bind, span) = section.ip(doc, "bind")?;
+    if bind.is_multicast() {
+        doc.refuse(&span, &section.key("bind"), "allowed: an address of this machine");
+    }
+    Some(bind)
 }
 
 fn netdb(doc: &mut Document<'_>, mut section: Section<'_>, netdb: &mut NetDb) {

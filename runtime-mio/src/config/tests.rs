@@ -14,10 +14,19 @@ id = 99
 allow_local = true
 
 [ntcp2]
+enabled = false
 host = "127.0.0.1"
 port = 12345
 bind = "127.0.0.2"
 publish = false
+
+[ssu2]
+enabled = false
+host = "127.0.0.3"
+port = 12346
+bind = "127.0.0.4"
+publish = false
+mtu = 1280
 
 [netdb]
 floodfill = "on"
@@ -86,6 +95,10 @@ fn every_key_reaches_its_place() {
     assert_eq!(r.ntcp2.host, Some([127, 0, 0, 1].into()));
     assert_eq!(r.ntcp2.bind, Some([127, 0, 0, 2].into()));
     assert_eq!((r.ntcp2.port, r.ntcp2.publish), (Some(12345), false));
+    assert_eq!(r.ssu2.host, Some([127, 0, 0, 3].into()));
+    assert_eq!(r.ssu2.bind, Some([127, 0, 0, 4].into()));
+    assert_eq!((r.ssu2.port, r.ssu2.publish, r.ssu2.mtu), (Some(12346), false, 1280));
+    assert_eq!((r.ntcp2.enabled, r.ssu2.enabled), (false, false));
     assert_eq!(s.reseed, [PathBuf::from("/etc/lab/netDb"), PathBuf::from("/abs/reseed.zip")]);
     assert_eq!((r.limits.bandwidth_in, r.limits.bandwidth_out), (4 << 20, 2_000_000));
     assert_eq!((r.limits.share, r.limits.transit_tunnels), (50, 0));
@@ -120,6 +133,7 @@ fn what_is_printed_reads_back_as_itself() {
         "[http_proxy]\nlisten = \"off\"",
         "[reseed]\nfiles = ['with \"quotes\" and \\ and é']",
         "[ntcp2]\nhost = \"2001:db8::1\"",
+        "[ssu2]\nhost = \"2001:db8::1\"\nbind = \"::\"\nmtu = 1400",
     ] {
         let settings = parse(text).unwrap();
         let printed = settings.to_toml();
@@ -158,9 +172,16 @@ fn what_is_wrong_names_file_line_key_and_what_is_allowed() {
         // Unknown keys, at every depth.
         (
             "x = 1",
-            "F:1: x: unknown key; allowed: network, ntcp2, netdb, reseed, limits, tunnels, http_proxy, server, client, record, log",
+            "F:1: x: unknown key; allowed: network, ntcp2, ssu2, netdb, reseed, limits, tunnels, http_proxy, server, client, record, log",
         ),
-        ("\n[ntcp2]\nprot = 1", "F:3: ntcp2.prot: unknown key; allowed: host, port, bind, publish"),
+        (
+            "\n[ntcp2]\nprot = 1",
+            "F:3: ntcp2.prot: unknown key; allowed: enabled, host, port, bind, publish",
+        ),
+        (
+            "[ssu2]\nintroducers = true",
+            "F:2: ssu2.introducers: unknown key; allowed: enabled, host, port, bind, publish, mtu",
+        ),
         (
             "[netdb]\nfloodfill = true",
             "F:2: netdb.floodfill: found a boolean; allowed: \"auto\", \"on\" or \"off\"",
@@ -240,6 +261,25 @@ fn what_is_wrong_names_file_line_key_and_what_is_allowed() {
         (
             "[ntcp2]\nhost = \"192.168.1.2\"",
             "F:2: ntcp2.host: 192.168.1.2 cannot be reached from the internet; allowed: a public address, or any with network.allow_local = true",
+        ),
+        ("[ntcp2]\nbind = \"224.0.0.1\"", "F:2: ntcp2.bind: allowed: an address of this machine"),
+        ("[ssu2]\nenabled = \"no\"", "F:2: ssu2.enabled: found a string; allowed: true or false"),
+        (
+            "[ssu2]\nhost = \"::\"",
+            "F:2: ssu2.host: :: is nobody's address; allowed: this machine's",
+        ),
+        (
+            "[ssu2]\nport = 0",
+            "F:2: ssu2.port: 0: not allowed; allowed: a whole number from 1 to 65535",
+        ),
+        ("[ssu2]\nbind = \"ff02::1\"", "F:2: ssu2.bind: allowed: an address of this machine"),
+        (
+            "[ssu2]\nmtu = 1279",
+            "F:2: ssu2.mtu: 1279: not allowed; allowed: a whole number from 1280 to 1500",
+        ),
+        (
+            "[ssu2]\nmtu = 9000",
+            "F:2: ssu2.mtu: 9000: not allowed; allowed: a whole number from 1280 to 1500",
         ),
         (
             "[limits]\nshare = 101",

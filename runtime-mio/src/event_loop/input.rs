@@ -94,6 +94,11 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
             Phase::Flushing | Phase::Lingering => self.discard(index),
         }
         self.enqueue(index);
+        self.flush_if_due();
+    }
+
+    /// Sends what there is when much came in.
+    pub(super) fn flush_if_due(&mut self) {
         if self.unflushed >= FLUSH_EVERY {
             self.drain();
         }

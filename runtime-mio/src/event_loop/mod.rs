@@ -10,8 +10,10 @@ mod conn;
 mod input;
 mod listen;
 mod output;
+mod udp;
 
 pub(crate) use listen::Acceptor;
+pub(crate) use udp::Udp;
 
 use crate::clock;
 use crate::jobs::Pool;
@@ -22,7 +24,9 @@ use log::{debug, error, warn};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token, Waker};
 use ramson_core::rng::Seed;
-use ramson_core::router::input::{Command, Completion, ConnError, ConnId, EffectId, Listener};
+use ramson_core::router::input::{
+    Command, Completion, ConnError, ConnId, EffectId, Listener, SocketId,
+};
 use ramson_core::router::job::Done;
 use ramson_core::router::output::{Action, Event, StoreKey};
 use ramson_core::time::Instant;
@@ -34,6 +38,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+use udp::{Intake, Port};
 
 /// Events taken from the kernel at once.
 const MAX_EVENTS: usize = 1024;
@@ -58,7 +63,10 @@ const PANIC_WINDOW: Duration = Duration::from_mins(1);
 const WAKER: Token = Token(0);
 /// For whoever runs the loop, to watch something of its own.
 pub(crate) const OUTSIDE: Token = Token(1);
-const FIRST_LISTENER: usize = 2;
+/// Sockets for datagrams: one a family.
+const FIRST_PORT: usize = 2;
+const MAX_PORTS: usize = 2;
+const FIRST_LISTENER: usize = FIRST_PORT + MAX_PORTS;
 /// Above all listeners: client tunnels are numbered with 16 bits.
 const FIRST_CONN: usize = 1 << 17;
 
@@ -92,6 +100,9 @@ pub(crate) struct EventLoop<M, H> {
     poll: Poll,
     waker: Arc<Waker>,
     listeners: Vec<Listening>,
+    ports: Vec<Port>,
+    /// There once there is a port.
+    intake: Option<Intake>,
     conns: Slab<Conn>,
     by_id: HashMap<ConnId, usize>,
     accepted: u64,
@@ -137,6 +148,8 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
             poll,
             waker,
             listeners: Vec::new(),
+            ports: Vec::new(),
+            intake: None,
             conns: Slab::new(),
             by_id: HashMap::new(),
             accepted: 0,
@@ -166,6 +179,17 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
         let token = Token(FIRST_LISTENER + self.listeners.len());
         self.poll.registry().register(acceptor.source(), token, Interest::READABLE)?;
         self.listeners.push(Listening { listener, acceptor, ready: true, paused: false });
+        Ok(())
+    }
+
+    /// Adds a socket for datagrams.
+    pub(crate) fn serve(&mut self, id: SocketId, udp: Udp) -> io::Result<()> {
+        let token = Token(FIRST_PORT + self.ports.len());
+        let mut port = Port::new(id, udp);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(port.source(), token, both)?;
+        self.ports.push(port);
+        self.intake.get_or_insert_with(Intake::new);
         Ok(())
     }
 
@@ -220,6 +244,14 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
             match event.token() {
                 // One event may stand for several results, commands and signals.
                 WAKER | OUTSIDE => woken = true,
+                Token(n) if n < FIRST_LISTENER => {
+                    if let Some(port) = self.ports.get_mut(n - FIRST_PORT) {
+                        port.readable |= event.is_readable() || event.is_error();
+                        if event.is_writable() {
+                            port.flush();
+                        }
+                    }
+                }
                 Token(n) if n < FIRST_CONN => {
                     if let Some(l) = self.listeners.get_mut(n - FIRST_LISTENER) {
                         l.ready = true;
@@ -239,6 +271,7 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
         }
         self.timers();
         self.accept_all();
+        self.receive_all();
         for _ in 0..self.read_queue.len() {
             let Some(index) = self.read_queue.pop_front() else { break };
             self.read(index);
@@ -258,7 +291,8 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
         let busy = !self.read_queue.is_empty()
             || !self.write_queue.is_empty()
             || !self.failed_connects.is_empty()
-            || self.listeners.iter().any(|l| l.ready && !l.paused);
+            || self.listeners.iter().any(|l| l.ready && !l.paused)
+            || self.ports.iter().any(|port| port.readable);
         if busy {
             return Duration::ZERO;
         }

@@ -27,14 +27,7 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
         }
         loop {
             let mut progress = self.actions();
-            self.write_buf.clear();
-            let mut buf = std::mem::take(&mut self.write_buf);
-            while let Some(Some(_)) = self.call(|m| m.poll_transmit(clock::now(), 1, &mut buf)) {
-                // No UDP transport is configured, so no machine has anything for it.
-                buf.clear();
-                progress = true;
-            }
-            self.write_buf = buf;
+            progress |= self.send_datagrams();
             while let Some(Some(id)) = self.call(M::poll_writable) {
                 progress = true;
                 self.with(id, |conn| conn.wants_write = true);

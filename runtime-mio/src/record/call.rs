@@ -108,6 +108,13 @@ impl<'a> Call<'a> {
                 put_number(out, conn);
                 input.encode(out)?;
             }
+            Self::Datagram { now, socket, remote, segment, bytes } => {
+                at(out, tag::DATAGRAM, now);
+                put_number(out, socket.into());
+                put_address(out, remote);
+                put_number(out, segment as u64);
+                put_bytes(out, bytes);
+            }
             Self::JobDone { now, id } => {
                 at(out, tag::JOB_DONE, now);
                 put_number(out, id);
@@ -159,6 +166,13 @@ impl<'a> Call<'a> {
                 conn: from.number()?,
                 input: Input::decode(tag, from)?,
             },
+            tag::DATAGRAM => Self::Datagram {
+                now: now(from)?,
+                socket: from.small()?,
+                remote: from.address()?,
+                segment: from.small()?,
+                bytes: from.bytes()?,
+            },
             tag::JOB_DONE => Self::JobDone { now: now(from)?, id: from.number()? },
             tag::JOB_FAILED => Self::JobFailed { now: now(from)?, id: from.number()? },
             tag::SHUTDOWN => Self::Shutdown { now: now(from)? },
@@ -183,6 +197,7 @@ impl<'a> Call<'a> {
         match *self {
             Self::Start { now, .. }
             | Self::Conn { now, .. }
+            | Self::Datagram { now, .. }
             | Self::JobDone { now, .. }
             | Self::JobFailed { now, .. }
             | Self::Shutdown { now }
@@ -206,6 +221,7 @@ impl<'a> Call<'a> {
             | Self::PollTimeout => false,
             Self::Start { .. }
             | Self::Conn { .. }
+            | Self::Datagram { .. }
             | Self::JobDone { .. }
             | Self::JobFailed { .. }
             | Self::Shutdown { .. }
@@ -228,6 +244,7 @@ impl fmt::Display for Call<'_> {
                 Input::ReadClosed => write!(f, "stream {conn}: its peer finished writing"),
                 Input::Failed(error) => write!(f, "stream {conn} failed: {error}"),
             },
+            Self::Datagram { bytes, .. } => write!(f, "datagrams: {} bytes", bytes.len()),
             Self::JobDone { id, .. } => write!(f, "job {id} done"),
             Self::JobFailed { id, .. } => write!(f, "job {id} panicked"),
             Self::Shutdown { .. } => f.write_str("shutdown"),

@@ -3,6 +3,7 @@
 use super::codec::{Decoder, Malformed, put_bytes, put_number};
 use ramson_core::router::input::{ConnError, Listener, Remote};
 use ramson_core::time::{Instant, UnixTime};
+use std::net::SocketAddr;
 
 /// One of them.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub(super) enum StoredItem<'a> {
 pub(super) enum Call<'a> {
     Start { seed: &'a [u8; 32], now: Instant, unix: UnixTime },
     Conn { now: Instant, conn: u64, input: Input<'a> },
+    Datagram { now: Instant, socket: u16, remote: SocketAddr, segment: usize, bytes: &'a [u8] },
     JobDone { now: Instant, id: u64 },
     JobFailed { now: Instant, id: u64 },
     Shutdown { now: Instant },
@@ -136,6 +138,7 @@ pub(super) mod tag {
     pub(in crate::record) const WALL_CLOCK: u8 = 0x29;
     pub(in crate::record) const TIMEOUT: u8 = 0x2a;
     pub(in crate::record) const ENTROPY: u8 = 0x2b;
+    pub(in crate::record) const DATAGRAM: u8 = 0x2c;
 
     pub(in crate::record) const POLL_ACTION: u8 = 0x30;
     pub(in crate::record) const POLL_TRANSMIT: u8 = 0x31;

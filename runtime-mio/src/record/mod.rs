@@ -50,7 +50,9 @@ use item::{Call, Input, Outcome};
 use log::warn;
 use ramson_core::crypto::siphash::siphash24;
 use ramson_core::rng::Seed;
-use ramson_core::router::input::{Command, Completion, ConnId, ConnInput, Consumed, EffectId};
+use ramson_core::router::input::{
+    Command, Completion, ConnId, ConnInput, Consumed, Datagram, EffectId,
+};
 use ramson_core::router::output::{Action, Transmit};
 use ramson_core::time::{Instant, UnixTime};
 use recorder::Recorder;
@@ -186,6 +188,25 @@ impl<M: Machine> Recorded<M> {
 }
 
 impl<M: Machine> Machine for Recorded<M> {
+    fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
+        // Before the router decrypts the bytes in place.
+        let recorded = self.recorder.as_ref().is_some_and(|recorder| {
+            let Datagram { socket, remote, payload, segment } = &datagram;
+            recorder.call(Call::Datagram {
+                now,
+                socket: socket.0,
+                remote: *remote,
+                segment: segment.unwrap_or(0),
+                bytes: payload,
+            })
+        });
+        if !recorded {
+            return self.machine.handle_datagram(now, datagram);
+        }
+        self.run(|m| m.handle_datagram(now, datagram));
+        self.after(Outcome::Done);
+    }
+
     fn handle_conn(&mut self, now: Instant, conn: ConnId, input: ConnInput<'_>) -> Consumed {
         // Before the router decrypts the bytes in place.
         let recorded = self.recorder.as_ref().is_some_and(|recorder| {

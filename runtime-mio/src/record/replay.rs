@@ -11,7 +11,9 @@ use log::{debug, trace};
 use ramson_core::config::Config;
 use ramson_core::rng::Seed;
 use ramson_core::router::Router;
-use ramson_core::router::input::{Command, Completion, ConnId, ConnInput, EffectId};
+use ramson_core::router::input::{
+    Command, Completion, ConnId, ConnInput, Datagram, EffectId, SocketId,
+};
 use ramson_core::router::job::Job;
 use ramson_core::router::output::Action;
 use ramson_core::time::{Instant, UnixTime};
@@ -267,6 +269,12 @@ fn make(
             };
             let consumed = router.handle_conn(now, ConnId::from_u64(conn), input);
             return Outcome::Consumed { taken: consumed.taken, pause: consumed.pause };
+        }
+        Call::Datagram { now, socket, remote, segment, bytes } => {
+            buf.extend_from_slice(bytes);
+            let segment = (segment > 0).then_some(segment);
+            let socket = SocketId(socket);
+            router.handle_datagram(now, Datagram { socket, remote, payload: buf, segment });
         }
         Call::PollAction => {
             let action = router.poll_action();

@@ -8,7 +8,7 @@
 //! profiles/pX/profile-BASE64.dat           what we know of peers
 //! hosts.txt                                address book, the user's own
 //! hosts-learned.txt                        names that the user took over from links
-//! ntcp2.port                               the port chosen at the first start
+//! ntcp2.port, ssu2.port                    the ports chosen at the first start
 //! recordings/NNNNNN.recording              what the router was told; not written here
 //! ```
 
@@ -35,7 +35,9 @@ pub(crate) const ROUTER_KEYS: &str = "router.keys";
 const ROUTER_INFO: &str = "router.info";
 const HOSTS: &str = "hosts.txt";
 const LEARNED_HOSTS: &str = "hosts-learned.txt";
-const PORT: &str = "ntcp2.port";
+/// The files of the ports that were chosen.
+pub(crate) const NTCP2_PORT: &str = "ntcp2.port";
+pub(crate) const SSU2_PORT: &str = "ssu2.port";
 
 /// What went wrong with which file.
 #[derive(Debug, thiserror::Error)]
@@ -121,19 +123,19 @@ impl Store {
 
     /// The port that [`Self::remember_port`] kept, if any.
     #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        let text = std::fs::read_to_string(self.root.join(PORT)).ok()?;
+    pub(crate) fn port(&self, file: &str) -> Option<u16> {
+        let text = std::fs::read_to_string(self.root.join(file)).ok()?;
         text.trim().parse().ok().filter(|port| *port != 0)
     }
 
-    /// Keeps the port that was chosen for NTCP2, since a router that moves is hard to reach.
+    /// Keeps the port that was chosen for a transport, since a router that moves is hard to reach.
     ///
     /// # Errors
     ///
     /// As [`Self::write`].
-    pub fn remember_port(&self, port: u16) -> Result<(), StoreError> {
-        atomic::replace(&self.root, PORT, format!("{port}\n").as_bytes(), Durability::Lazy)
-            .map_err(|error| self.error(self.root.join(PORT), "write", error))
+    pub(crate) fn remember_port(&self, file: &str, port: u16) -> Result<(), StoreError> {
+        atomic::replace(&self.root, file, format!("{port}\n").as_bytes(), Durability::Lazy)
+            .map_err(|error| self.error(self.root.join(file), "write", error))
     }
 
     fn place(&self, key: &StoreKey) -> Place {

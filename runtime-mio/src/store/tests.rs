@@ -175,11 +175,12 @@ fn the_writer_finishes_what_is_queued() {
 fn the_port_is_remembered() {
     let tmp = TestDir::new("store-port");
     let store = Store::new(tmp.path());
-    assert_eq!(store.port(), None);
-    store.remember_port(12345).unwrap();
-    assert_eq!(store.port(), Some(12345));
-    std::fs::write(tmp.path().join(PORT), "nonsense").unwrap();
-    assert_eq!(store.port(), None);
+    assert_eq!(store.port(NTCP2_PORT), None);
+    store.remember_port(NTCP2_PORT, 12345).unwrap();
+    assert_eq!(store.port(NTCP2_PORT), Some(12345));
+    assert_eq!(store.port(SSU2_PORT), None);
+    std::fs::write(tmp.path().join(NTCP2_PORT), "nonsense").unwrap();
+    assert_eq!(store.port(NTCP2_PORT), None);
 }
 
 #[test]
