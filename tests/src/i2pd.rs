@@ -46,11 +46,32 @@ struct Router {
     child: Option<Child>,
 }
 
+/// What the routers speak with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Over TCP.
+    Ntcp2,
+    /// Over UDP.
+    Ssu2,
+}
+
 impl Network {
     /// Starts `count` routers, the first `floodfills` of them floodfills, each knowing all, and
     /// also the RouterInfos in `extra`. `tunnels` are (router, tunnel) pairs with `hops` hops.
     #[must_use]
     pub fn start(
+        name: &str,
+        count: usize,
+        floodfills: usize,
+        tunnels: &[(usize, Tunnel)],
+        extra: &[Vec<u8>],
+    ) -> Self {
+        Self::start_over(Transport::Ntcp2, name, count, floodfills, tunnels, extra)
+    }
+
+    /// The same, with routers that speak one transport only.
+    pub fn start_over(
+        transport: Transport,
         name: &str,
         count: usize,
         floodfills: usize,
@@ -64,7 +85,8 @@ impl Network {
             let router = Router { dir: dir.join(format!("r{i:02}")), child: None };
             fs::create_dir_all(router.dir.join("tunnels.d")).unwrap();
             fs::create_dir_all(router.dir.join("certificates")).unwrap();
-            fs::write(router.dir.join("i2pd.conf"), config(i, i < floodfills)).unwrap();
+            let config = config(transport, i, i < floodfills);
+            fs::write(router.dir.join("i2pd.conf"), config).unwrap();
             fs::write(router.dir.join("tunnels.conf"), tunnels_config(i, tunnels, &[])).unwrap();
             routers.push(router);
         }
@@ -273,15 +295,16 @@ const fn console(i: usize) -> u16 {
     20_001 + 10 * i as u16
 }
 
-fn config(i: usize, floodfill: bool) -> String {
+fn config(transport: Transport, i: usize, floodfill: bool) -> String {
+    let (ntcp2, ssu2) = (transport == Transport::Ntcp2, transport == Transport::Ssu2);
     let (address, port, console) = (address(i), 20_000 + 10 * i, console(i));
     format!(
         "netid = {NET_ID}\nhost = {address}\naddress4 = {address}\nport = {port}\n\
          ipv4 = true\nipv6 = false\nnat = false\nreservedrange = false\n\
          floodfill = {floodfill}\nbandwidth = X\nshare = 100\nlog = file\nlogfile = i2pd.log\n\
          loglevel = {}\n\
-         [ntcp2]\nenabled = true\npublished = true\nport = {port}\n\
-         [ssu2]\nenabled = false\npublished = false\n\
+         [ntcp2]\nenabled = {ntcp2}\npublished = {ntcp2}\nport = {port}\n\
+         [ssu2]\nenabled = {ssu2}\npublished = {ssu2}\nport = {port}\n\
          [http]\nenabled = true\naddress = 127.0.0.1\nport = {console}\nstrictheaders = false\n\
          [httpproxy]\nenabled = false\n[socksproxy]\nenabled = false\n[sam]\nenabled = false\n\
          [upnp]\nenabled = false\n[nettime]\nenabled = false\n\

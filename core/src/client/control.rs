@@ -227,6 +227,8 @@ pub struct PeersReport {
     pub outbound: u64,
     /// Handshakes under way.
     pub pending: u64,
+    /// Of those that are up, over SSU2.
+    pub ssu2: u64,
 }
 
 /// The network database.
@@ -366,6 +368,7 @@ impl InfoReport {
                 j.key("inbound").number(self.peers.inbound);
                 j.key("outbound").number(self.peers.outbound);
                 j.key("pending").number(self.peers.pending);
+                j.key("ssu2").number(self.peers.ssu2);
             });
             j.key("netdb").object(|j| {
                 j.key("routers").number(self.netdb.routers);

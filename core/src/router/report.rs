@@ -37,6 +37,7 @@ impl Router {
                 inbound: peers.inbound as u64,
                 outbound: peers.outbound as u64,
                 pending: peers.pending as u64,
+                ssu2: peers.ssu2 as u64,
             },
             netdb: NetDbReport {
                 routers: (counts.verified + counts.unverified) as u64,

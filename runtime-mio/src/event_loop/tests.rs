@@ -3,12 +3,12 @@
 
 use super::*;
 use crate::test_dir::TestDir;
-use ramson_core::router::input::{ConnInput, Consumed, Remote};
+use ramson_core::router::input::{ConnInput, Consumed, Datagram, Remote};
 use ramson_core::router::output::Transmit;
 use ramson_core::time::UnixTime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,6 +27,7 @@ enum Told {
     Failed(ConnId, ConnError),
     Command,
     Timeout(Instant),
+    Datagrams(SocketId, SocketAddr, Vec<Vec<u8>>),
 }
 
 /// Bytes on their way out, and actions.
@@ -35,6 +36,8 @@ struct Desk {
     actions: VecDeque<Action>,
     out: BTreeMap<ConnId, Vec<u8>>,
     named: VecDeque<ConnId>,
+    /// Trains, with the length of their datagrams.
+    datagrams: VecDeque<(SocketId, SocketAddr, Vec<u8>, Option<usize>)>,
     paused: BTreeSet<ConnId>,
     ended: BTreeSet<ConnId>,
     timeout: Option<Instant>,
@@ -102,6 +105,12 @@ impl Fake {
 }
 
 impl Machine for Fake {
+    fn handle_datagram(&mut self, _: Instant, datagram: Datagram<'_>) {
+        let Datagram { socket, remote, payload, segment } = datagram;
+        let packets = payload.chunks(segment.unwrap_or(payload.len())).map(<[u8]>::to_vec);
+        let _ = self.tell(Told::Datagrams(socket, remote, packets.collect()));
+    }
+
     fn handle_conn(&mut self, _: Instant, conn: ConnId, input: ConnInput<'_>) -> Consumed {
         self.tell(match input {
             ConnInput::Accepted { remote, listener } => Told::Accepted(conn, listener, remote),
@@ -131,8 +140,10 @@ impl Machine for Fake {
         self.desk.actions.pop_front()
     }
 
-    fn poll_transmit(&mut self, _: Instant, _: usize, _: &mut Vec<u8>) -> Option<Transmit> {
-        None
+    fn poll_transmit(&mut self, _: Instant, _: usize, buf: &mut Vec<u8>) -> Option<Transmit> {
+        let (socket, remote, bytes, segment) = self.desk.datagrams.pop_front()?;
+        buf.extend_from_slice(&bytes);
+        Some(Transmit { socket, remote, len: bytes.len(), segment })
     }
 
     fn poll_writable(&mut self) -> Option<ConnId> {
@@ -685,4 +696,133 @@ fn hundreds_of_streams_at_once() {
         tcp.read_to_end(&mut got).unwrap();
         assert!(got == pattern(i * 10 + 1), "{i}");
     }
+}
+
+/// A rig that echoes datagrams, and the address of its socket.
+fn echoing() -> (Rig, SocketAddr) {
+    let udp = Udp::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let at = ([127, 0, 0, 1], udp.port().unwrap()).into();
+    let answer = |desk: &mut Desk, told: &Told| {
+        if let Told::Datagrams(socket, from, packets) = told {
+            for packet in packets {
+                desk.datagrams.push_back((*socket, *from, packet.clone(), None));
+            }
+        }
+        desk.echo(told)
+    };
+    let desk = Desk { limit: usize::MAX, ..Desk::default() };
+    let rig = Rig::with(desk, answer, |l| l.serve(SocketId::IPV4, udp).unwrap());
+    (rig, at)
+}
+
+fn client() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+#[test]
+fn datagrams_arrive_whole_with_their_sender_and_answers_leave_from_the_same_socket() {
+    let (rig, at) = echoing();
+    let (a, b) = (client(), client());
+    let mut buf = [0; 2000];
+    for (n, len) in [1, 40, 1200, 1472].into_iter().enumerate() {
+        for (i, socket) in [&a, &b].into_iter().enumerate() {
+            let packet = vec![(n * 2 + i) as u8; len];
+            socket.send_to(&packet, at).unwrap();
+            let from = socket.local_addr().unwrap();
+            let told = Told::Datagrams(SocketId::IPV4, from, vec![packet.clone()]);
+            assert_eq!(rig.next(), told);
+            let (n, from) = socket.recv_from(&mut buf).unwrap();
+            assert_eq!((&buf[..n], from), (&packet[..], at));
+        }
+    }
+}
+
+#[test]
+fn a_train_arrives_as_its_datagrams() {
+    let udp = Udp::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let to = client();
+    let at = to.local_addr().unwrap();
+    let bytes = pattern(20 * 1400 + 77);
+    let train = (SocketId::IPV4, at, bytes.clone(), Some(1400));
+    let desk = Desk { datagrams: [train].into(), ..Desk::default() };
+    let _rig =
+        Rig::with(desk, |_, _| Consumed::default(), |l| l.serve(SocketId::IPV4, udp).unwrap());
+    let mut got = Vec::new();
+    let mut buf = [0; 2000];
+    for _ in 0..21 {
+        let n = to.recv(&mut buf).unwrap();
+        assert!(n == 1400 || n == 77);
+        got.extend_from_slice(&buf[..n]);
+    }
+    assert!(got == bytes);
+}
+
+#[test]
+fn what_the_kernel_does_not_take_waits_for_it() {
+    // The smallest buffer, and a reader that comes late.
+    let udp = Udp::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    udp.shrink_send_buffer();
+    let to = client();
+    socket2::SockRef::from(&to).set_recv_buffer_size(8 << 20).unwrap();
+    let at = to.local_addr().unwrap();
+    let train = |n: u8| (SocketId::IPV4, at, vec![n; 1400], None);
+    let desk = Desk { datagrams: (0..200).map(train).collect(), ..Desk::default() };
+    let _rig =
+        Rig::with(desk, |_, _| Consumed::default(), |l| l.serve(SocketId::IPV4, udp).unwrap());
+    let mut buf = [0; 2000];
+    for n in 0..100_u8 {
+        assert_eq!(to.recv(&mut buf).unwrap(), 1400);
+        assert_eq!(buf[0], n);
+    }
+}
+
+#[test]
+fn nobody_there_does_not_end_the_socket() {
+    let (rig, at) = echoing();
+    // Whoever sent this is gone when the answer comes.
+    for _ in 0..5 {
+        let gone = client();
+        gone.send_to(b"gone", at).unwrap();
+        drop(gone);
+        assert!(matches!(rig.next(), Told::Datagrams(..)));
+    }
+    let here = client();
+    here.send_to(b"here", at).unwrap();
+    let mut buf = [0; 10];
+    assert_eq!(here.recv(&mut buf).unwrap(), 4);
+}
+
+#[test]
+fn a_flood_of_datagrams_leaves_room_for_streams_and_timers() {
+    let udp = Udp::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let at: SocketAddr = ([127, 0, 0, 1], udp.port().unwrap()).into();
+    let desk = Desk {
+        limit: usize::MAX,
+        timeout: Some(clock::now() + Duration::from_millis(300)),
+        ..Desk::default()
+    };
+    let rig = Rig::with(desk, Desk::echo, |l| l.serve(SocketId::IPV4, udp).unwrap());
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flood = std::thread::spawn({
+        let (socket, stop) = (client(), stop.clone());
+        move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                // A full buffer is what a flood is about.
+                let _ = socket.send_to(&[0; 1200], at);
+            }
+        }
+    });
+    let mut tcp = rig.connect();
+    tcp.set_nodelay(true).unwrap();
+    for i in 0..50_u8 {
+        tcp.write_all(&[i; 10]).unwrap();
+        let mut answer = [0; 10];
+        tcp.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [i; 10]);
+    }
+    rig.wait_for(|told| matches!(told, Told::Timeout(_)).then_some(()));
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    flood.join().unwrap();
 }

@@ -49,6 +49,12 @@ impl Udp {
         Ok(Self { socket, state })
     }
 
+    /// As little as the kernel allows.
+    #[cfg(test)]
+    pub(super) fn shrink_send_buffer(&self) {
+        SockRef::from(&self.socket).set_send_buffer_size(1).unwrap();
+    }
+
     /// The port that it got.
     pub(crate) fn port(&self) -> Option<u16> {
         self.socket.local_addr().ok().map(|addr| addr.port())
@@ -152,18 +158,17 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
         let trains = match read {
             Ok(trains) => trains,
             Err(e) => {
-                match e.kind() {
-                    ErrorKind::WouldBlock => port.readable = false,
-                    // What an ICMP message says of a datagram of ours: anybody can send these.
-                    ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {
-                        debug!("UDP: {e}");
-                    }
-                    ErrorKind::Interrupted => {}
-                    _ => {
-                        warn!("UDP: cannot receive: {e}");
-                        port.readable = false;
-                    }
+                // What an ICMP message says of a datagram of ours is no reason to stop: anybody can send these.
+                let goes_on = [
+                    ErrorKind::ConnectionRefused,
+                    ErrorKind::ConnectionReset,
+                    ErrorKind::Interrupted,
+                ]
+                .contains(&e.kind());
+                if !goes_on && e.kind() != ErrorKind::WouldBlock {
+                    warn!("UDP: cannot receive: {e}");
                 }
+                port.readable = goes_on;
                 return port.readable;
             }
         };

@@ -24,7 +24,18 @@ pub(super) fn render(info: &Value) -> String {
         line("address", format!("{} {place}", text(&address["style"])));
     }
     let peers = &info["peers"];
-    line("peers", joined(peers, &[("inbound", "in"), ("outbound", "out"), ("pending", "pending")]));
+    line(
+        "peers",
+        joined(
+            peers,
+            &[
+                ("inbound", "in"),
+                ("outbound", "out"),
+                ("ssu2", "over SSU2"),
+                ("pending", "pending"),
+            ],
+        ),
+    );
     let netdb = &info["netdb"];
     let parts =
         [("routers", "routers"), ("floodfills", "floodfills"), ("lease_sets", "lease sets")];
@@ -202,7 +213,7 @@ mod tests {
                 "hash": "HASH", "network": 2, "caps": "PR", "router_info_file": "/d/router.info",
                 "addresses": [{ "style": "NTCP2", "address": "1.2.3.4:5" }],
             },
-            "peers": { "inbound": 3, "outbound": 4, "pending": 0 },
+            "peers": { "inbound": 3, "outbound": 4, "pending": 0, "ssu2": 2 },
             "netdb": { "routers": 9, "floodfills": 4, "lease_sets": 1,
                 "floodfill": { "kept": 7, "stored": 8, "refused": 2, "flooded": 6, "found": 5,
                     "referred": 4 } },
@@ -231,7 +242,7 @@ data folder  /d
 RouterInfo   /d/router.info
 network      2, as PR
 address      NTCP2 1.2.3.4:5
-peers        3 in, 4 out, 0 pending
+peers        3 in, 4 out, 2 over SSU2, 0 pending
 netdb        9 routers, 4 floodfills, 1 lease sets
 floodfill    7 lease sets kept, 8 stored, 6 passed on, 5 lookups answered, 4 referred
 transit      1 tunnels, 2 accepted, 0 refused, 5 messages

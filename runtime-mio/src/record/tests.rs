@@ -9,7 +9,7 @@ use ramson_core::config::{Config, HttpProxy};
 use ramson_core::keys::RouterKeys;
 use ramson_core::rng::Rng;
 use ramson_core::router::Router;
-use ramson_core::router::input::{Listener, Remote, Stored};
+use ramson_core::router::input::{Datagram, Listener, Remote, Stored};
 use ramson_core::wire::hash::Hash;
 use std::fs::File;
 use std::path::PathBuf;
@@ -394,6 +394,7 @@ impl Machine for Fragile {
         // Without the noise of panic!
         resume_unwind(Box::new("a bug"));
     }
+    fn handle_datagram(&mut self, _: Instant, _: Datagram<'_>) {}
     fn mix_entropy(&mut self, _: Seed) {}
     fn poll_action(&mut self) -> Option<Action> {
         None
