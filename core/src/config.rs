@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 /// Everything that a user can set.
@@ -73,7 +73,7 @@ pub struct Ssu2 {
     /// The port to publish, and of the socket that we send from too. A runtime fills in the one it bound before
     /// it starts the router; `None` then means that there is no socket, and no SSU2.
     pub port: Option<u16>,
-    /// The address of the socket; the unspecified address when `None`.
+    /// The address of the socket; when `None`, see [`Config::ssu2_bind`].
     pub bind: Option<IpAddr>,
     /// Publish the address, if there is a host.
     pub publish: bool,
@@ -203,6 +203,20 @@ pub struct Client {
     pub destination: String,
     /// Its tunnels.
     pub tunnels: Tunnels,
+}
+
+impl Config {
+    /// The address of the socket of SSU2: where nothing else is said it is beside the listener of NTCP2, else at the
+    /// unspecified address of the family that is published, IPv4 without one.
+    #[must_use]
+    pub fn ssu2_bind(&self) -> IpAddr {
+        let beside = self.ntcp2.bind.filter(|_| self.ssu2.host.is_none());
+        let host = self.ssu2.host.or(self.ntcp2.host);
+        self.ssu2.bind.or(beside).unwrap_or(match host {
+            Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+            Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
+        })
+    }
 }
 
 impl Limits {
@@ -405,6 +419,21 @@ mod tests {
         ] {
             assert!(refused.as_ref().is_err_and(|e| e.contains(name)), "{name}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn the_socket_of_ssu2_is_beside_the_listener_of_ntcp2() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut config = Config::default();
+        assert_eq!(config.ssu2_bind(), ip("0.0.0.0"));
+        config.ntcp2.host = Some(ip("2001:db8::1"));
+        assert_eq!(config.ssu2_bind(), ip("::"));
+        config.ntcp2.bind = Some(ip("10.0.0.1"));
+        assert_eq!(config.ssu2_bind(), ip("10.0.0.1"));
+        config.ssu2.host = Some(ip("2001:db8::2"));
+        assert_eq!(config.ssu2_bind(), ip("::"));
+        config.ssu2.bind = Some(ip("10.0.0.2"));
+        assert_eq!(config.ssu2_bind(), ip("10.0.0.2"));
     }
 
     #[test]

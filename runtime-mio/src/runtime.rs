@@ -447,11 +447,7 @@ fn bind_ssu2(config: &mut Config, store: &Store) -> Result<Option<(SocketId, Udp
         config.ssu2.port = None;
         return Ok(None);
     }
-    let host = config.ssu2.host.or(config.ntcp2.host);
-    let ip = config.ssu2.bind.unwrap_or(match host {
-        Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
-        Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
-    });
+    let ip = config.ssu2_bind();
     let id = if ip.is_ipv6() { SocketId::IPV6 } else { SocketId::IPV4 };
     let listen = |port| {
         let addr = SocketAddr::new(ip, port);
@@ -554,6 +550,35 @@ mod tests {
             assert!(bind(config, &store).unwrap().is_empty());
             assert_eq!(config.ntcp2.port, None);
         }
+    }
+
+    #[test]
+    fn ssu2_has_the_port_of_ntcp2_where_it_can_and_keeps_what_it_has() {
+        let tmp = TestDir::new("runtime-ssu2");
+        let store = Store::new(tmp.path());
+        let mut config = published();
+        let listeners = bind(&mut config, &store).unwrap();
+        let (id, udp) = bind_ssu2(&mut config, &store).unwrap().unwrap();
+        assert_eq!(id, SocketId::IPV4);
+        assert_eq!((udp.port(), config.ssu2.port), (config.ntcp2.port, config.ntcp2.port));
+        // While somebody has it another is found, and kept from then on.
+        let mut second = Config { ssu2: published().ssu2, ..config.clone() };
+        let (_, other) = bind_ssu2(&mut second, &store).unwrap().unwrap();
+        assert_ne!(second.ssu2.port, config.ssu2.port);
+        drop((listeners, udp, other));
+        let mut third = published();
+        drop(bind_ssu2(&mut third, &store).unwrap());
+        assert_eq!(third.ssu2.port, second.ssu2.port);
+
+        let taken = std::net::UdpSocket::bind((LOCAL, 0)).unwrap();
+        let mut config = published();
+        config.ssu2.port = Some(taken.local_addr().unwrap().port());
+        let e = bind_ssu2(&mut config, &store).err().unwrap();
+        let start = format!("cannot listen on {} for ssu2.port: ", taken.local_addr().unwrap());
+        assert!(e.to_string().starts_with(&start) && e.is_for_the_user(), "{e}");
+        config.ssu2.enabled = false;
+        assert!(bind_ssu2(&mut config, &store).unwrap().is_none());
+        assert_eq!(config.ssu2.port, None, "nobody has that socket");
     }
 
     #[test]

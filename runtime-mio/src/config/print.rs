@@ -50,7 +50,7 @@ pub(super) fn to_toml(settings: &Settings) -> String {
     out.optional("host", host, "\"203.0.113.7\"", "that of ntcp2 when absent");
     let note = "that of ntcp2, or chosen once and remembered, when absent";
     out.optional("port", router.ssu2.port, "14567", note);
-    out.optional("bind", router.ssu2.bind.map(quoted), "\"0.0.0.0\"", "any address when absent");
+    out.optional("bind", router.ssu2.bind.map(quoted), "\"0.0.0.0\"", "that of ntcp2 when absent");
     out.noted("publish", router.ssu2.publish, "the address, if there is a host");
     out.noted("mtu", router.ssu2.mtu, "bytes of the largest packets to us, 1280 to 1500");
 

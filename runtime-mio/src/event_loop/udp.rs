@@ -89,6 +89,10 @@ impl Port {
 
     /// False when the kernel takes nothing at the moment.
     fn send(&self, to: SocketAddr, bytes: &[u8], segment: Option<usize>) -> bool {
+        if to.port() == 0 {
+            // Nobody is there, and what the kernel says to it looks as if it could not send trains.
+            return true;
+        }
         let transmit = Transmit {
             destination: to,
             ecn: None,

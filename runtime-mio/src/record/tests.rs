@@ -9,7 +9,7 @@ use ramson_core::config::{Config, HttpProxy};
 use ramson_core::keys::RouterKeys;
 use ramson_core::rng::Rng;
 use ramson_core::router::Router;
-use ramson_core::router::input::{Datagram, Listener, Remote, Stored};
+use ramson_core::router::input::{Datagram, Listener, Remote, SocketId, Stored};
 use ramson_core::wire::hash::Hash;
 use std::fs::File;
 use std::path::PathBuf;
@@ -84,6 +84,12 @@ fn live(router: &mut Recorded<Router>) {
     tell(router, now, ASKER, ConnInput::Bytes(&mut b"info\n".to_vec()));
     tell(router, now, ASKER, ConnInput::ReadClosed);
     tell(router, now, ConnId::from_u64(99), ConnInput::Connected);
+    for segment in [None, Some(40)] {
+        let remote = "[2001:db8::1]:9000".parse().unwrap();
+        let payload = &mut [7; 100][..];
+        router.handle_datagram(now, Datagram { socket: SocketId::IPV6, remote, payload, segment });
+        drain(router, now);
+    }
     router.handle_wall_clock(now, UNIX + Duration::from_hours(1));
     router.mix_entropy(Seed::from_number(4));
     drain(router, now);
@@ -161,8 +167,8 @@ fn what_was_recorded_is_played_to_the_same_outputs() {
     let report = play(File::open(&path).unwrap(), None).unwrap();
     assert!(report.is_same(), "{}", report.to_text());
     assert!(matches!(report.ending, Ending::Recorded(End::Stopped)), "{report:?}");
-    // The start, 7 on streams, clock, entropy, stop, and time.
-    assert_eq!(report.inputs, 1 + 7 + 3 + 25);
+    // The start, 7 on streams, 2 of datagrams, clock, entropy, stop, and time.
+    assert_eq!(report.inputs, 1 + 7 + 2 + 3 + 25);
     assert!(report.compared > report.inputs + 100, "{report:?}");
     assert_eq!((report.same, report.started), (report.compared, Some(UNIX)));
     assert!(report.span > Duration::from_secs(1), "{report:?}");
