@@ -6,6 +6,7 @@ use crate::conn::{self, Conn, Happened};
 use crate::guests::Guests;
 use crate::request::Request;
 use crate::router::Phase;
+use crate::udp::{self, Udp};
 use ramson_core::conn::ConnId;
 use ramson_core::rng::Seed;
 use ramson_core::router::Router;
@@ -16,8 +17,10 @@ use ramson_core::router::output::{Action, Event};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::Ready;
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -30,6 +33,7 @@ pub(crate) struct Driver<H> {
     clock: Clock,
     conns: BTreeMap<ConnId, Conn>,
     accepted: u64,
+    udp: Option<Udp>,
     happened: mpsc::Sender<Happened>,
     host: H,
     guests: Guests,
@@ -56,6 +60,7 @@ impl<H: Host> Driver<H> {
             clock,
             conns: BTreeMap::new(),
             accepted: 0,
+            udp: None,
             happened,
             host,
             guests: Guests::default(),
@@ -68,6 +73,21 @@ impl<H: Host> Driver<H> {
 
     pub(crate) fn listen(&mut self, listener: Listener, socket: tokio::net::TcpListener) {
         self.others.spawn(crate::listen::accept(listener, socket, self.happened.clone()));
+    }
+
+    /// Adds the socket for datagrams.
+    pub(crate) fn serve(&mut self, udp: Udp) {
+        self.udp = Some(udp);
+    }
+
+    /// That socket, to wait for it.
+    pub(crate) fn udp(&self) -> Option<Arc<UdpSocket>> {
+        self.udp.as_ref().map(Udp::socket)
+    }
+
+    /// Whether datagrams wait for room in it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.udp.as_ref().is_some_and(Udp::is_full)
     }
 
     pub(crate) fn deadline(&self) -> tokio::time::Instant {
@@ -119,8 +139,16 @@ impl<H: Host> Driver<H> {
         for conn in std::mem::take(&mut self.conns).into_values() {
             conn.abort();
         }
-        let writers = async { while self.writers.join_next().await.is_some() {} };
-        let _given_up = tokio::time::timeout(patience, writers).await;
+        let last_words = async {
+            while let Some(udp) = self.udp.as_ref().filter(|udp| udp.is_full()) {
+                if udp.socket().writable().await.is_err() {
+                    break;
+                }
+                self.send_datagrams();
+            }
+            while self.writers.join_next().await.is_some() {}
+        };
+        let _given_up = tokio::time::timeout(patience, last_words).await;
         self.writers.shutdown().await;
         self.others.shutdown().await;
     }
@@ -235,6 +263,27 @@ impl<H: Host> Driver<H> {
         }
     }
 
+    /// Takes what waits at the socket for datagrams, but not more than is fair. What there is to send
+    /// goes out with all else.
+    pub(crate) fn handle_datagrams(&mut self, ready: Ready) {
+        let reads = if ready.is_readable() { udp::MAX_READS } else { 0 };
+        for _ in 0..reads {
+            let Some(udp) = &mut self.udp else { return };
+            let (router, clock) = (&mut self.router, &self.clock);
+            if !udp.receive(|datagram| router.handle_datagram(clock.now(), datagram)) {
+                return;
+            }
+            self.drain();
+        }
+    }
+
+    /// Sends what the router has, as far as there is room; true when there was some.
+    fn send_datagrams(&mut self) -> bool {
+        let Some(udp) = &mut self.udp else { return false };
+        let (router, clock) = (&mut self.router, &self.clock);
+        udp.send(|segments, buf| router.poll_transmit(clock.now(), segments, buf))
+    }
+
     /// Does all that the router wants done.
     pub(crate) fn drain(&mut self) {
         loop {
@@ -247,6 +296,7 @@ impl<H: Host> Driver<H> {
                 busy = true;
                 self.write(conn);
             }
+            busy |= self.send_datagrams();
             while let Some(event) = self.router.poll_app_event() {
                 busy = true;
                 self.guests.event(&mut self.router, self.clock.now(), event);
@@ -351,7 +401,6 @@ mod tests {
     use ramson_core::config::Config;
     use ramson_core::router::input::Stored;
     use ramson_core::router::output::StoreKey;
-    use std::sync::Arc;
     use tokio::io::AsyncReadExt;
 
     struct Nobody;

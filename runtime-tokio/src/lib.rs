@@ -81,6 +81,7 @@ mod router;
 mod stream;
 #[doc(hidden)]
 pub mod testing;
+mod udp;
 
 pub use destination::{
     Builder as DestinationBuilder, ConnectError, Destination, ListenError, OpenError, SendError,
@@ -144,6 +145,13 @@ pub enum Error {
         /// Why not.
         error: io::Error,
     },
+    /// The socket of SSU2 could not be bound.
+    BindSsu2 {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
     /// The operating system gave no entropy.
     Entropy,
 }
@@ -158,6 +166,9 @@ impl std::fmt::Display for Error {
             Self::Bind { listener, address, error } => {
                 write!(f, "cannot listen on {address} for {listener:?}: {error}")
             }
+            Self::BindSsu2 { address, error } => {
+                write!(f, "cannot listen on {address} for ssu2.port: {error}")
+            }
             Self::Entropy => f.write_str("the operating system gave no entropy"),
         }
     }
@@ -167,7 +178,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Start(e) => Some(e),
-            Self::Bind { error, .. } => Some(error),
+            Self::Bind { error, .. } | Self::BindSsu2 { error, .. } => Some(error),
             Self::StubCrypto | Self::Entropy => None,
         }
     }
@@ -216,8 +227,9 @@ impl<H: Host> Runtime<H> {
     /// Binds the listeners and makes the router. It does nothing yet, but the first connections to
     /// it wait.
     ///
-    /// A published router without a port gets any free one, and another at the next start. There are
-    /// no more sessions with other routers than the soft limit of descriptors allows.
+    /// A published router without a port gets any free one, and another at the next start; SSU2 shares
+    /// its number with NTCP2 where it can. There are no more sessions with other routers than the soft
+    /// limit of descriptors allows.
     ///
     /// # Errors
     ///
@@ -229,6 +241,7 @@ impl<H: Host> Runtime<H> {
         getrandom::fill(&mut seed).map_err(|_| Error::Entropy)?;
         limit_sessions(&mut config);
         let listeners = listen::bind(&mut config).await?;
+        let udp = listen::bind_ssu2(&mut config)?;
         let (now, unix) = (clock.now(), clock.unix());
         let router =
             ramson_core::router::Router::new(Arc::new(config), stored, Seed::new(seed), now, unix)
@@ -240,6 +253,9 @@ impl<H: Host> Runtime<H> {
         let mut driver = Driver::new(router, clock, host, sender, events, phase);
         for (listener, socket) in listeners {
             driver.listen(listener, socket);
+        }
+        if let Some(udp) = udp {
+            driver.serve(udp);
         }
         Ok(Self { driver, happened, asked, handle: Router::new(requests, seen, heard) })
     }
@@ -295,12 +311,15 @@ async fn drive<H: Host>(
     let mut used = true;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let udp = driver.udp();
     driver.drain();
     while !driver.stopped {
         let deadline = driver.deadline();
+        let full = driver.is_full();
         let mut stop = false;
         tokio::select! {
             Some(what) = happened.recv() => driver.handle(what),
+            ready = udp::ready(udp.as_deref(), full) => driver.handle_datagrams(ready),
             () = tokio::time::sleep_until(deadline) => driver.handle_timeout(),
             _ = looks.tick() => driver.look_at_clocks(),
             request = asked.recv(), if used => match request {
@@ -329,7 +348,7 @@ async fn drive<H: Host>(
         driver.reap();
     }
     // Who waits in the queues is not to wait for the end.
-    drop((happened, asked));
+    drop((happened, asked, udp));
     driver.end(LAST_FLUSH).await;
 }
 

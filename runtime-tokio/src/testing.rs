@@ -33,17 +33,31 @@ pub struct Network {
 ///
 /// When it does not start.
 pub async fn router(known: &[Arc<[u8]>]) -> Result<(Router, Memory), crate::Error> {
+    router_with(known, |_| {}).await
+}
+
+/// As [`router`], with a configuration that `change` changed.
+///
+/// # Errors
+///
+/// When it does not start.
+pub async fn router_with(
+    known: &[Arc<[u8]>],
+    change: impl FnOnce(&mut Config),
+) -> Result<(Router, Memory), crate::Error> {
     let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut config = Config::default();
     config.network.id = NET_ID;
     config.network.allow_local = true;
     config.ntcp2.host = Some(ip);
     config.ntcp2.bind = Some(ip);
+    config.ssu2.bind = Some(ip);
     // They carry each other's bytes and nobody else's.
     config.limits.share = 100;
     (config.limits.bandwidth_in, config.limits.bandwidth_out) = (1 << 30, 1 << 30);
     config.netdb.floodfill = Floodfill::On;
     config.exploratory = tunnels();
+    change(&mut config);
     let mut stored = Stored::default();
     stored.router_infos.extend(known.iter().cloned());
     let host = Memory::default();
@@ -65,10 +79,21 @@ pub fn tunnels() -> Tunnels {
 ///
 /// Whatever keeps it from coming to be.
 pub async fn network() -> Result<Network, Box<dyn std::error::Error>> {
+    network_with(|_| {}).await
+}
+
+/// As [`network`], with configurations that `change` changed.
+///
+/// # Errors
+///
+/// Whatever keeps it from coming to be.
+pub async fn network_with(
+    change: impl Fn(&mut Config),
+) -> Result<Network, Box<dyn std::error::Error>> {
     let mut known = Vec::new();
     let mut routers = Vec::new();
     for _ in 0..3 {
-        let (router, store) = router(&known).await?;
+        let (router, store) = router_with(&known, &change).await?;
         // It is there once the router runs.
         router.report().await;
         known.extend(store.get(&StoreKey::RouterInfo));

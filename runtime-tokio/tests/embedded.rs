@@ -3,7 +3,7 @@
 
 use ramson_core::router::output::Event;
 use ramson_core::streaming::StreamingConfig;
-use ramson_tokio::testing::{Network, network, router};
+use ramson_tokio::testing::{Network, network, network_with, router};
 use ramson_tokio::{ConnectError, Destination, Failure, IncomingLimits, ListenError, Stream};
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
@@ -406,4 +406,30 @@ async fn a_router_lives_as_long_as_somebody_uses_it() {
     }
     drop(listener);
     while soon(events.recv()).await.unwrap() != Event::Stopped {}
+}
+
+#[tokio::test]
+async fn without_ntcp2_a_stream_goes_over_ssu2() {
+    let net = soon(network_with(|config| config.ntcp2.enabled = false)).await.unwrap();
+    for router in [&net.router, &net.other, &net.third] {
+        let report = router.report().await.unwrap();
+        let styles: Vec<_> = report.addresses.iter().map(|a| a.style.as_str()).collect();
+        assert_eq!(styles, ["SSU2"]);
+        assert!(report.peers.inbound + report.peers.outbound > 0);
+    }
+    let (mut near, mut far) = soon(pair(&net)).await;
+    // More than one window, and more than one train.
+    let sent = content(1, 300_000);
+    let mut heard = vec![0; sent.len()];
+    let both = async { tokio::join!(near.write_all(&sent), far.read_exact(&mut heard)) };
+    let (said, listened) = soon(both).await;
+    said.unwrap();
+    listened.unwrap();
+    assert!(heard == sent);
+
+    let begun = Instant::now();
+    for router in [&net.router, &net.other, &net.third] {
+        soon(router.shutdown()).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }

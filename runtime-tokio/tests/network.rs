@@ -11,7 +11,7 @@ use ramson_core::wire::router_info::RouterInfo;
 use ramson_tokio::{Error, Host, Router, Runtime};
 use std::collections::BTreeMap;
 use std::future::{pending, ready};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,6 +80,7 @@ fn config(last: u8) -> Config {
     config.ntcp2.host = Some(ip);
     config.ntcp2.bind = Some(ip);
     config.ntcp2.port = Some(free(ip).port());
+    config.ssu2.bind = Some(ip);
     config.exploratory.length = 1;
     let mut site = Server::new("site", SocketAddr::new(ip, 9));
     site.tunnels.length = 1;
@@ -201,6 +202,21 @@ async fn a_listener_that_cannot_be_bound_is_named() {
     let named = |e: &Error| matches!(e, Error::Bind { listener: Listener::HttpProxy, address: a, .. } if *a == address);
     assert!(named(&e), "{e}");
     let start = format!("cannot listen on {address} for HttpProxy: ");
+    assert!(e.to_string().starts_with(&start), "{e}");
+    assert!(host.is_empty(), "nobody was made");
+}
+
+#[tokio::test]
+async fn a_port_of_ssu2_in_use_is_named_with_its_key() {
+    let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut config = config(1);
+    config.ssu2.port = Some(address.port());
+    let host = Memory::default();
+    let result = ramson_tokio::run(config, Stored::default(), host.clone(), pending()).await;
+    let e = result.unwrap_err();
+    assert!(matches!(&e, Error::BindSsu2 { address: a, .. } if *a == address), "{e}");
+    let start = format!("cannot listen on {address} for ssu2.port: ");
     assert!(e.to_string().starts_with(&start), "{e}");
     assert!(host.is_empty(), "nobody was made");
 }
