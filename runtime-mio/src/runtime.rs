@@ -562,7 +562,8 @@ mod tests {
         assert_eq!(id, SocketId::IPV4);
         assert_eq!((udp.port(), config.ssu2.port), (config.ntcp2.port, config.ntcp2.port));
         // While somebody has it another is found, and kept from then on.
-        let mut second = Config { ssu2: published().ssu2, ..config.clone() };
+        let mut second = config.clone();
+        second.ssu2 = published().ssu2;
         let (_, other) = bind_ssu2(&mut second, &store).unwrap().unwrap();
         assert_ne!(second.ssu2.port, config.ssu2.port);
         drop((listeners, udp, other));

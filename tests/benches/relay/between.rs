@@ -3,7 +3,7 @@
 
 use crate::middle::{EXE, Kind, config, data, read_info};
 use ramson_tests::http::{get_until, request, serve};
-use ramson_tests::i2pd::{self, Network, Tunnel};
+use ramson_tests::i2pd::{self, Network, Transport, Tunnel};
 use ramson_tests::node::{self, Node};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(crate) struct Measured {
     pub(crate) fetched_per_second: f64,
 }
 
-pub(crate) fn measure(kind: Kind) -> Measured {
+pub(crate) fn measure(kind: Kind, transport: Transport) -> Measured {
     let ours = i2pd::address(ROUTERS);
     let folder = data();
     let _ = std::fs::remove_dir_all(&folder);
@@ -36,14 +36,15 @@ pub(crate) fn measure(kind: Kind) -> Measured {
     let extra = match kind {
         Kind::I2pd => Vec::new(),
         Kind::Ramson => {
-            let _node = Node::start(EXE, &folder, &config(ours, None));
+            let _node = Node::start(EXE, &folder, &config(transport, ours, None));
             vec![read_info(&folder.join("router.info"))]
         }
     };
     let infos: Vec<Vec<u8>> = extra.iter().map(|info| info.as_bytes().to_vec()).collect();
-    let mut network = Network::start("relay", ROUTERS, 2, &[], &infos);
-    let node =
-        extra.first().map(|_| Node::start(EXE, &folder, &config(ours, Some(&network.net_db()))));
+    let mut network = Network::start_over(transport, "relay", ROUTERS, 2, &[], &infos);
+    let node = extra
+        .first()
+        .map(|_| Node::start(EXE, &folder, &config(transport, ours, Some(&network.net_db()))));
     let middle = extra.first().map_or_else(|| network.hash(MIDDLE), |info| info.hash());
     let site = serve(TcpListener::bind("127.0.0.1:0").unwrap());
     let path = [network.hash(0), middle, network.hash(1)];

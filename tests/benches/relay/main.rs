@@ -21,6 +21,7 @@ mod middle;
 
 use ends::{Ends, Frames};
 use middle::{Kind, Middle};
+use ramson_tests::i2pd::Transport;
 use ramson_tests::namespace;
 use std::time::Duration;
 
@@ -83,9 +84,12 @@ fn main() {
             if wanted(&name) {
                 tunnels(kind, &name);
             }
-            let name = format!("{}: between i2pd ends", kind.name());
-            if wanted(&name) && Kind::I2pd.is_there() {
-                let measured = between::measure(kind);
+            for transport in [Transport::Ntcp2, Transport::Ssu2] {
+                let name = format!("{}: between i2pd ends, {transport:?}", kind.name());
+                if !wanted(&name) || !Kind::I2pd.is_there() {
+                    continue;
+                }
+                let measured = between::measure(kind, transport);
                 println!(
                     "{name:<44} {:>9.0} {:>8.1} {:>8.2}         {:.1} MB/s fetched",
                     measured.bytes_per_second / 1028.0,

@@ -1,7 +1,7 @@
 //! The router in the middle, as a process.
 
 use ramson_core::wire::router_info::RouterInfo;
-use ramson_tests::i2pd;
+use ramson_tests::i2pd::{self, Transport};
 use ramson_tests::needs::missing_programs;
 use ramson_tests::node::{self, Node};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -60,7 +60,7 @@ impl Middle {
         let known = data.join("known");
         std::fs::create_dir_all(&known).unwrap();
         std::fs::write(known.join("routerInfo-sink.dat"), sink.as_bytes()).unwrap();
-        let node = Node::start(EXE, &data, &config(ADDRESS, Some(&known)));
+        let node = Node::start(EXE, &data, &config(Transport::Ntcp2, ADDRESS, Some(&known)));
         let info = read_info(&data.join("router.info"));
         let address = SocketAddr::from((ADDRESS, PORT));
         Self { process: Process::Ramson(node), info, address }
@@ -97,13 +97,15 @@ pub(crate) fn data() -> PathBuf {
 }
 
 /// Its configuration; it knows who is in the folder `known`.
-pub(crate) fn config(address: Ipv4Addr, known: Option<&Path>) -> String {
+pub(crate) fn config(transport: Transport, address: Ipv4Addr, known: Option<&Path>) -> String {
+    let (ntcp2, ssu2) = (transport == Transport::Ntcp2, transport == Transport::Ssu2);
     let reseed = known.map_or_else(String::new, |folder| {
         format!("[reseed]\nfiles = [\"{}\"]\n", folder.display())
     });
     format!(
         "[network]\nid = {}\nallow_local = true\n\
-         [ntcp2]\nhost = \"{address}\"\nport = {PORT}\nbind = \"{address}\"\n\
+         [ntcp2]\nenabled = {ntcp2}\nhost = \"{address}\"\nport = {PORT}\nbind = \"{address}\"\n\
+         [ssu2]\nenabled = {ssu2}\nport = {PORT}\n\
          [netdb]\nfloodfill = \"off\"\n\
          [limits]\nbandwidth_in = 4000000000\nbandwidth_out = 4000000000\nshare = 100\n\
          transit_tunnels = 10000\n\
