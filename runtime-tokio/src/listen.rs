@@ -51,8 +51,7 @@ pub(crate) fn bind_ssu2(config: &mut Config) -> Result<Option<Udp>, Error> {
         config.ssu2.port = None;
         return Ok(None);
     }
-    let host = config.ssu2.host.or(config.ntcp2.host);
-    let ip = config.ssu2.bind.unwrap_or(unspecified(host));
+    let ip = config.ssu2_bind();
     let listen = |port| {
         let address = SocketAddr::new(ip, port);
         let bound = Udp::bind(address).and_then(|udp| Ok((udp.local_addr()?.port(), udp)));

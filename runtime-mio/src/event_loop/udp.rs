@@ -196,7 +196,10 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
         let mut buf = std::mem::take(&mut self.write_buf);
         while self.ports.iter().all(|port| port.unsent.is_none()) {
             buf.clear();
-            let made = self.call(|m| m.poll_transmit(clock::now(), MAX_SEGMENTS, &mut buf));
+            // The kernel may turn out not to be able to cut trains.
+            let most = self.ports.iter().map(|port| port.udp.state.max_gso_segments()).min();
+            let most = most.unwrap_or(1).clamp(1, MAX_SEGMENTS);
+            let made = self.call(|m| m.poll_transmit(clock::now(), most, &mut buf));
             let Some(Some(output::Transmit { socket, remote, segment, .. })) = made else { break };
             any = true;
             let Some(port) = self.ports.iter_mut().find(|port| port.id == socket) else {
