@@ -210,7 +210,7 @@ impl Config {
     /// unspecified address of the family that is published, IPv4 without one.
     #[must_use]
     pub fn ssu2_bind(&self) -> IpAddr {
-        let beside = self.ntcp2.bind.filter(|_| self.ssu2.host.is_none());
+        let beside = self.ntcp2.bind.filter(|ip| self.ssu2.host.is_none() && !ip.is_unspecified());
         let host = self.ssu2.host.or(self.ntcp2.host);
         self.ssu2.bind.or(beside).unwrap_or(match host {
             Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
@@ -430,6 +430,10 @@ mod tests {
         assert_eq!(config.ssu2_bind(), ip("::"));
         config.ntcp2.bind = Some(ip("10.0.0.1"));
         assert_eq!(config.ssu2_bind(), ip("10.0.0.1"));
+        // A listener there takes IPv4 too; a socket for datagrams has one family.
+        config.ntcp2.bind = Some(ip("::"));
+        config.ntcp2.host = Some(ip("192.0.2.1"));
+        assert_eq!(config.ssu2_bind(), ip("0.0.0.0"));
         config.ssu2.host = Some(ip("2001:db8::2"));
         assert_eq!(config.ssu2_bind(), ip("::"));
         config.ssu2.bind = Some(ip("10.0.0.2"));

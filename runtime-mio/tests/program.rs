@@ -141,7 +141,7 @@ fn wrong_configuration_is_2_and_makes_nothing() {
     for verb in ["run", "check-config"] {
         let (code, out, err) = output(&[verb, "--data-dir", str(&data), "--config", str(&config)]);
         let want = format!(
-            "{}:2: ntcp2.prot: unknown key; allowed: host, port, bind, publish\n",
+            "{}:2: ntcp2.prot: unknown key; allowed: enabled, host, port, bind, publish\n",
             config.display()
         );
         assert_eq!((code, out.as_str(), err), (2, "", want));

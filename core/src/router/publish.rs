@@ -32,6 +32,8 @@ fn ntcp2_host(config: &Config) -> Option<SocketAddr> {
 fn ssu2_host(config: &Config) -> Option<SocketAddr> {
     let ssu2 = &config.ssu2;
     let host = ssu2.host.or(config.ntcp2.host).filter(|_| ssu2.enabled && ssu2.publish)?;
+    // Nobody is at an address of another family than the socket's.
+    let host = Some(host).filter(|host| ssu2_families(config).has(*host))?;
     Some(SocketAddr::new(host, ssu2.port.filter(|p| *p != 0)?))
 }
 

@@ -16,7 +16,7 @@ const TURN: Duration = Duration::from_millis(100);
 pub(crate) struct Bucket {
     rate: u64,
     /// Bytes times a million, so that slow rates lose nothing between close instants. Negative
-    /// after a burst that was larger than what was left.
+    /// after a burst that was larger than what was left, by a burst at most.
     level: i128,
     filled: Instant,
 }
@@ -43,7 +43,9 @@ impl Bucket {
 
     /// `n` bytes passed.
     pub(crate) fn take(&mut self, n: usize) {
-        self.level = self.level.saturating_sub((n as i128).saturating_mul(MICRO));
+        let level = self.level.saturating_sub((n as i128).saturating_mul(MICRO));
+        // What nobody could hold back is not made up for longer than that.
+        self.level = level.max(-self.burst());
     }
 
     /// When `n` bytes may pass again.

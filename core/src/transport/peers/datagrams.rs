@@ -40,11 +40,11 @@ impl Peers {
     ) {
         let Some(ssu2) = &mut self.ssu2 else { return };
         self.bytes.received += packet.len() as u64;
-        // Nobody can be kept from sending datagrams; streams give way to them.
-        let _ = self.inbound.available(now);
-        self.inbound.take(packet.len());
         if ssu2.handle_datagram(now, unix, from, packet) {
             self.heard = Some(now);
+            // Nobody can be kept from sending datagrams; streams give way to those of peers, not to anybody's.
+            let _ = self.inbound.available(now);
+            self.inbound.take(packet.len());
         }
         self.drain(now, unix);
     }

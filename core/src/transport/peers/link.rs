@@ -1,9 +1,9 @@
 //! What is known of one session, whatever carries it.
 
-use super::super::prefix;
 use super::route::Route;
 use crate::conn::ConnId;
 use crate::time::Instant;
+use crate::transport::prefix;
 use crate::transport::queue::SendQueue;
 use crate::wire::hash::Hash;
 use crate::wire::router_info::RouterInfo;
@@ -84,7 +84,7 @@ impl Place {
         let ip = ip.to_canonical();
         let ntcp2 = info.ntcp2_addresses().filter_map(|address| address.host);
         let ssu2 = info.ssu2_addresses().filter_map(|address| address.host);
-        let published = ntcp2.chain(ssu2).any(|host| host.is_ipv4() == ip.is_ipv4());
+        let published = ntcp2.chain(ssu2).any(|host| self::prefix(host.ip()) == self::prefix(ip));
         let prefix = match ip {
             IpAddr::V4(v4) if !published => u128::from(u32::from(v4) >> 8 << 8),
             IpAddr::V6(v6) if !published => u128::from(v6) >> 80 << 80 | 1,

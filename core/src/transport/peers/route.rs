@@ -6,9 +6,6 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-/// One for each transport and family. Whoever publishes more does not send us around the internet.
-const MAX_ROUTES: usize = 4;
-
 /// A way to a router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -16,7 +13,7 @@ pub(super) enum Route {
     Ssu2(ssu2::Remote),
 }
 
-/// The ways to the router of `info`, the best first: NTCP2 takes less work for a byte, IPv4 works in more places.
+/// The ways to the router of `info`, one for each transport and family, the best first: NTCP2 takes less work for a byte, IPv4 works in more places.
 pub(super) fn routes(info: &RouterInfo, reach: Reach) -> VecDeque<Route> {
     let hash = info.hash();
     let streams = info.ntcp2_addresses().filter_map(|address| {
@@ -30,10 +27,12 @@ pub(super) fn routes(info: &RouterInfo, reach: Reach) -> VecDeque<Route> {
         Some(Route::Ssu2(ssu2::Remote { hash, static_key, intro, at, mtu }))
     });
     let mut routes: Vec<Route> = streams.chain(datagrams).collect();
-    routes.sort_by_key(|route| match route {
+    let kind = |route: &Route| match route {
         Route::Ntcp2(_, at) => (0, at.is_ipv6()),
         Route::Ssu2(remote) => (1, remote.at.is_ipv6()),
-    });
-    routes.truncate(MAX_ROUTES);
+    };
+    routes.sort_by_key(kind);
+    // Whoever publishes more does not send us around the internet.
+    routes.dedup_by_key(|route| kind(route));
     routes.into()
 }

@@ -57,6 +57,8 @@ impl Peers {
         self.failed.remove(&hash);
         self.choose_session(now, hash, id);
         self.send_waiting(now, id);
+        // What was to be told of us while it was set up is told now.
+        self.update(id);
         let info = match peer {
             Peer::Inbound { info, .. } => Some(info),
             Peer::Outbound(_) => None,

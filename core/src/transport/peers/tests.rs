@@ -750,3 +750,125 @@ fn a_goodbye_goes_over_both_transports() {
     assert_eq!(pair.sides[0].received, []);
     assert_eq!(pair.sides[0].peers.counts(), Counts::default());
 }
+
+#[test]
+fn a_session_that_waits_for_its_turn_says_goodbye_all_the_same() {
+    let mut slow = side_of(Some(String::from("11.110.0.1")), 110, 100, 1 << 10, UNIX, SSU2);
+    slow.udp = Some(SocketAddr::from(([11, 110, 0, 1], 2)));
+    let mut pair = Pair::of(alloc::vec![slow, side_speaking(111, SSU2), side_speaking(112, SSU2)]);
+    for to in 1..3 {
+        for id in 0..40 {
+            pair.send_to(0, to, id, 6000);
+        }
+    }
+    pair.run(Duration::from_secs(1));
+    let now = pair.now;
+    pair.sides[0].peers.close_all(now, UNIX);
+    pair.drain(0);
+    pair.run(Duration::from_secs(5));
+    assert_eq!((pair.sides[1].downs, pair.sides[2].downs), (1, 1));
+    assert!(pair.sides[0].peers.ssu2.as_ref().unwrap().is_empty());
+}
+
+#[test]
+fn junk_in_datagrams_holds_no_stream_back() {
+    let mut pair = Pair::of(alloc::vec![side_speaking(113, BOTH), side_speaking(114, NTCP2)]);
+    pair.send(1, 1);
+    pair.run(Duration::from_secs(1));
+    let (now, from) = (pair.now, SocketAddr::from(([99, 9, 9, 9], 9)));
+    for n in 0..20_000_u32 {
+        let mut junk = [n as u8; 1400];
+        pair.sides[0].peers.handle_datagram(now, UNIX, from, &mut junk);
+    }
+    pair.drain(0);
+    pair.send(1, 2);
+    pair.run(Duration::from_millis(100));
+    assert_eq!(pair.sides[0].received, [1, 2]);
+    let paused = pair.sides[0].peers.starved_reads.len();
+    assert_eq!(paused, 0);
+}
+
+#[test]
+fn a_router_is_dialled_at_one_address_of_a_kind() {
+    let mut side = side_speaking(115, BOTH);
+    let mut rng = Rng::new(&Seed::from_number(1));
+    let signing = SigningKey::generate(&mut rng);
+    let many: Vec<RouterAddress> = (0..5)
+        .flat_map(|n| {
+            let mut all = side.info.addresses().to_vec();
+            for address in &mut all {
+                address.options.insert("host", &alloc::format!("12.0.0.{n}")).unwrap();
+            }
+            all
+        })
+        .collect();
+    let info = RouterInfo::build(side.info.identity(), UNIX, &many, side.info.options(), &signing);
+    let routes = route::routes(&info, side.peers.reach);
+    let kinds: Vec<bool> = routes.iter().map(|r| matches!(r, Route::Ntcp2(..))).collect();
+    assert_eq!(kinds, [true, false]);
+    side.peers.reach.ntcp2 = false;
+    assert_eq!(route::routes(&info, side.peers.reach).len(), 1);
+}
+
+#[test]
+fn what_was_to_be_told_while_a_session_was_set_up_is_told() {
+    for speaks in [NTCP2, SSU2] {
+        let mut pair =
+            Pair::of(alloc::vec![side_speaking(116, speaks), side_speaking(117, speaks)]);
+        pair.send(0, 1);
+        // Not even the first answer is here.
+        pair.run(LATENCY);
+        let info = side_of(
+            Some(String::from("11.116.0.1")),
+            116,
+            100,
+            1 << 20,
+            UNIX + Duration::from_secs(1),
+            speaks,
+        )
+        .info;
+        let now = pair.now;
+        pair.sides[0].peers.set_own(now, info);
+        for id in 0..INFORM_WITHIN.as_secs() as u32 {
+            pair.send(0, 10 + id);
+            pair.run(Duration::from_secs(1));
+        }
+        assert_eq!(pair.sides[1].infos.len(), 1);
+    }
+}
+
+#[test]
+fn an_address_of_another_transport_is_no_excuse_for_coming_in_numbers() {
+    // They publish an address over NTCP2 that is not theirs, and come over SSU2, which they do not publish.
+    let stranger = |n: u64| {
+        let mut side = side_speaking(n, BOTH);
+        side.udp = Some(SocketAddr::from(([77, 7, 7, n as u8], 2)));
+        let (addresses, options) = (side.info.addresses().to_vec(), side.info.options().clone());
+        let mut rng = Rng::new(&Seed::from_number(n));
+        let signing = SigningKey::generate(&mut rng);
+        let identity = side.info.identity().clone();
+        let addresses: Vec<_> = addresses
+            .into_iter()
+            .map(|mut address| {
+                if address.style == Style::Ssu2 {
+                    let mut unpublished = address.ssu2().unwrap();
+                    unpublished.host = None;
+                    unpublished.caps.v4 = true;
+                    address.options = unpublished.options();
+                }
+                address
+            })
+            .collect();
+        side.info = RouterInfo::build(&identity, UNIX, &addresses, &options, &signing);
+        side.peers.set_own(Instant::ZERO, side.info.clone());
+        side
+    };
+    let mut sides = alloc::vec![side_speaking(118, SSU2)];
+    sides.extend((130..145).map(stranger));
+    let mut pair = Pair::of(sides);
+    for n in 1..16 {
+        pair.send_to(n, 0, n as u32, 9);
+        pair.run(Duration::from_secs(1));
+    }
+    assert_eq!(pair.sides[0].peers.counts().inbound, MAX_PER_PLACE);
+}

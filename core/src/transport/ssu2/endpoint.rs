@@ -30,6 +30,8 @@ use core::time::Duration;
 pub const MAX_GREETING: usize = 512;
 /// See [`MAX_GREETING`].
 pub const MAX_GREETING_PER_PREFIX: usize = 4;
+/// Handshakes of ours with one address: several routers may say that they are there.
+const MAX_DIALS_PER_ADDRESS: usize = 4;
 /// How long such a handshake may take, and one of ours.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(8);
 /// See [`GREETING_TIMEOUT`].
@@ -98,12 +100,12 @@ pub struct EndpointStats {
 pub struct Endpoint {
     local: Arc<Local>,
     mtu: u16,
-    check_source: bool,
+    public: bool,
     own: Option<RouterInfo>,
     conns: BTreeMap<ConnectionId, Conn>,
     /// Handshakes that we began: what answers them is masked with the peer's key, so the address tells which
     /// one to try.
-    dials: BTreeMap<SocketAddr, ConnectionId>,
+    dials: BTreeSet<(SocketAddr, ConnectionId)>,
     timers: BTreeSet<(Instant, ConnectionId)>,
     ready: VecDeque<ConnectionId>,
     answers: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -126,7 +128,7 @@ pub enum NotConnected {
     /// Our own RouterInfo is not there yet.
     #[error("no RouterInfo of our own")]
     NoRouterInfo,
-    /// Another handshake with the same address is under way.
+    /// As many handshakes with that address are under way as may be.
     #[error("already connecting to that address")]
     Connecting,
     /// The handshake cannot begin.
@@ -135,23 +137,17 @@ pub enum NotConnected {
 }
 
 impl Endpoint {
-    /// `mtu`: the largest packets that we take, in bytes with IP and UDP headers. `check_source`: peers have to
-    /// come from where they say that they are.
+    /// `mtu`: the largest packets that we take, in bytes with IP and UDP headers. `public`: on the
+    /// internet, where peers have to come from where they say that they are, and few at a time from one place.
     #[must_use]
-    pub fn new(
-        now: Instant,
-        local: Arc<Local>,
-        mtu: u16,
-        check_source: bool,
-        mut rng: Rng,
-    ) -> Self {
+    pub fn new(now: Instant, local: Arc<Local>, mtu: u16, public: bool, mut rng: Rng) -> Self {
         Self {
             local,
             mtu,
-            check_source,
+            public,
             own: None,
             conns: BTreeMap::new(),
-            dials: BTreeMap::new(),
+            dials: BTreeSet::new(),
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
             answers: VecDeque::new(),
@@ -234,7 +230,8 @@ impl Endpoint {
     ) -> Result<ConnectionId, NotConnected> {
         let own = self.own.as_ref().ok_or(NotConnected::NoRouterInfo)?;
         let remote = Remote { at: canonical(remote.at), ..remote };
-        if self.dials.contains_key(&remote.at) {
+        // Who names another router's address keeps nobody from reaching that one.
+        if self.dials_at(remote.at).count() >= MAX_DIALS_PER_ADDRESS {
             return Err(NotConnected::Connecting);
         }
         let ids = loop {
@@ -253,7 +250,7 @@ impl Endpoint {
         let id = ids.ours();
         let resend = Resend::new(now, DIAL_TIMEOUT);
         self.conns.insert(id, Conn::new(remote.at, Some(remote.hash), stage, resend));
-        self.dials.insert(remote.at, id);
+        self.dials.insert((remote.at, id));
         self.unix = unix;
         self.after(now, id);
         Ok(id)
@@ -278,10 +275,12 @@ impl Endpoint {
         if self.conns.contains_key(&id) {
             return self.handle_known(now, unix, id, from, packet);
         }
-        if let Some(dial) = self.dials.get(&from).copied()
-            && let Some(conn) = self.conns.get(&dial)
-            && conn.first_key().is_some_and(|key| protect::destination(packet, key) == Ok(dial))
-        {
+        let is_for = |dial: &ConnectionId| {
+            let key = self.conns.get(dial).and_then(Conn::first_key);
+            key.is_some_and(|key| protect::destination(packet, key) == Ok(*dial))
+        };
+        let dial = self.dials_at(from).find(is_for);
+        if let Some(dial) = dial {
             return self.handle_known(now, unix, dial, from, packet);
         }
         self.handle_stranger(now, unix, id, from, packet);
@@ -438,7 +437,10 @@ impl Endpoint {
         if let Some(conn) = self.conns.get_mut(&id)
             && core::mem::replace(&mut conn.ready, false)
         {
-            if self.ready.back() == Some(&id) {
+            // Whoever was asked just now is at one end or the other.
+            if self.ready.front() == Some(&id) {
+                self.ready.pop_front();
+            } else if self.ready.back() == Some(&id) {
                 self.ready.pop_back();
             } else {
                 self.ready.retain(|other| *other != id);
@@ -456,7 +458,7 @@ impl Endpoint {
     fn after(&mut self, now: Instant, id: ConnectionId) {
         self.take_events(now, id);
         if let Some(conn) = self.conns.get_mut(&id)
-            && !conn.held
+            && !conn.is_held()
             && !core::mem::replace(&mut conn.ready, true)
         {
             self.ready.push_back(id);
@@ -488,7 +490,7 @@ impl Endpoint {
             return self.remove(id);
         }
         // What is held has its deadlines when it is released.
-        let due = conn.deadline().filter(|_| !conn.held);
+        let due = conn.deadline().filter(|_| !conn.is_held());
         if conn.timer != due {
             if let Some(old) = conn.timer {
                 self.timers.remove(&(old, id));
@@ -530,9 +532,13 @@ impl Endpoint {
 
     /// The handshake that we began with the peer at `remote` is over, if it is this one.
     fn forget_dial(&mut self, id: ConnectionId, remote: SocketAddr) {
-        if self.dials.get(&remote) == Some(&id) {
-            self.dials.remove(&remote);
-        }
+        self.dials.remove(&(remote, id));
+    }
+
+    /// Handshakes that we began with whoever is at `remote`.
+    fn dials_at(&self, remote: SocketAddr) -> impl Iterator<Item = ConnectionId> {
+        let all = (remote, ConnectionId(0))..=(remote, ConnectionId(u64::MAX));
+        self.dials.range(all).map(|(_, id)| *id)
     }
 
     fn remove(&mut self, id: ConnectionId) {

@@ -151,6 +151,11 @@ impl Conn {
         Some(self.remote)
     }
 
+    /// Whether it is not to be asked for datagrams. What ends is not held back.
+    pub(super) fn is_held(&self) -> bool {
+        self.held && !matches!(&self.stage, Stage::Up(session) if !session.is_open())
+    }
+
     /// When something is to be done.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.stage {

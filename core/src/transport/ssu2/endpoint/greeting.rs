@@ -37,9 +37,9 @@ impl Endpoint {
     ) -> bool {
         let Some(conn) = self.conns.get_mut(&id) else { return false };
         if let Stage::Up(session) = &mut conn.stage {
-            let forged = session.stats().forged;
+            let heard = session.heard();
             session.handle_packet(now, unix, from, packet);
-            let heard = session.stats().forged == forged;
+            let heard = session.is_open() && session.heard() > heard;
             self.after(now, id);
             return heard;
         }
@@ -153,7 +153,7 @@ impl Endpoint {
         let responder::Done { established, info, flood, blocks, confirmed_key } = done;
         let (skew, remote) = (established.skew, established.remote);
         let address = established.told.address;
-        let wrong = self.check_source && !source_matches(&info, remote.ip());
+        let wrong = self.public && !source_matches(&info, remote.ip());
         self.open(now, id, established, Role::Responder(confirmed_key));
         let (token, left) = self.tokens.for_later(now, remote, &mut self.rng);
         let Some(Stage::Up(session)) = self.conns.get_mut(&id).map(|c| &mut c.stage) else {

@@ -133,7 +133,8 @@ impl Endpoint {
         }
         let own = prefix(ip);
         let all: usize = counts.values().sum();
-        let crowded = if counts.get(&own).is_some_and(|n| *n >= MAX_GREETING_PER_PREFIX) {
+        let near = counts.get(&own).copied().unwrap_or(0);
+        let crowded = if self.public && near >= MAX_GREETING_PER_PREFIX {
             Some(own)
         } else if all >= MAX_GREETING {
             counts.iter().max_by_key(|(_, count)| **count).map(|(crowded, _)| *crowded)

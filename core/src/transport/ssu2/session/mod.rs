@@ -289,6 +289,13 @@ impl Session {
         self.reassembly.clear();
     }
 
+    /// Packets of the peer that were new and authentic.
+    #[must_use]
+    pub const fn heard(&self) -> u64 {
+        let Stats { packets_in, forged, repeated, .. } = self.stats;
+        packets_in.saturating_sub(forged).saturating_sub(repeated)
+    }
+
     /// What it did so far.
     #[must_use]
     pub const fn stats(&self) -> Stats {

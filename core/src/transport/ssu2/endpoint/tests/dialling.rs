@@ -139,12 +139,29 @@ fn a_dial_that_is_closed_says_nothing_more() {
     let mut net = Net::new(1, 2, Link { delay: ms(30), ..Link::default() });
     let id = net.connect(0, 1);
     let now = net.now;
-    let remote = net.hosts[1].remote;
-    let twice = net.hosts[0].endpoint.connect(now, UNIX, remote);
-    assert_eq!(twice, Err(NotConnected::Connecting));
     net.hosts[0].endpoint.close(now, id, Reason::Normal);
     net.run(ms(20_000));
     assert!(net.hosts.iter().all(|h| h.events.is_empty() && h.endpoint.is_empty()));
+}
+
+#[test]
+fn who_names_the_address_of_another_keeps_nobody_from_reaching_that_one() {
+    let mut net = Net::new(1, 3, Link { delay: ms(30), ..Link::default() });
+    let now = net.now;
+    // Two routers say that they are where the third is.
+    let liar = Remote { at: net.hosts[1].remote.at, ..net.hosts[2].remote };
+    let lied = net.hosts[0].endpoint.connect(now, UNIX, liar).unwrap();
+    let id = net.connect(0, 1);
+    let liar = Remote { hash: Hash([7; 32]), ..liar };
+    net.hosts[0].endpoint.connect(now, UNIX, liar).unwrap();
+    net.run(ms(5_000));
+    assert!(net.hosts[0].endpoint.session(id).is_some());
+    assert!(net.hosts[0].endpoint.session(lied).is_none());
+    // Not in any number.
+    let mut dial =
+        |n| net.hosts[0].endpoint.connect(net.now, UNIX, Remote { hash: Hash([n; 32]), ..liar });
+    assert!(dial(1).is_ok() && dial(2).is_ok());
+    assert_eq!(dial(3), Err(NotConnected::Connecting));
 }
 
 /// All of a network with all others, and nobody's packets go to somebody else.
