@@ -47,6 +47,8 @@ const MAX_TIMEOUTS: usize = 16;
 /// The longest sleep. The poll's own clock stops while the machine sleeps, so a deadline may be
 /// this late after a resume.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
+/// The shortest sleep while the kernel takes no datagrams: what is due may be just these.
+const BLOCKED_SLEEP: Duration = Duration::from_millis(1);
 /// How often the wall clock is compared.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a listener waits for descriptors.
@@ -308,6 +310,7 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
         .flatten()
         .map(|at| at.saturating_since(now))
         .fold(MAX_SLEEP, Duration::min)
+        .max(if self.is_blocked() { BLOCKED_SLEEP } else { Duration::ZERO })
     }
 
     fn commands(&mut self) {

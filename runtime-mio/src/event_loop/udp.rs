@@ -190,11 +190,16 @@ impl<M: Machine, H: Host> EventLoop<M, H> {
         true
     }
 
+    /// The kernel did not take all datagrams.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.ports.iter().any(|port| port.unsent.is_some())
+    }
+
     /// Asks the router for datagrams and sends them; `true` when there were some.
     pub(super) fn send_datagrams(&mut self) -> bool {
         let mut any = false;
         let mut buf = std::mem::take(&mut self.write_buf);
-        while self.ports.iter().all(|port| port.unsent.is_none()) {
+        while !self.is_blocked() {
             buf.clear();
             // The kernel may turn out not to be able to cut trains.
             let most = self.ports.iter().map(|port| port.udp.state.max_gso_segments()).min();
