@@ -238,9 +238,9 @@ impl Limits {
 
 impl Ssu2 {
     /// What every path of the internet has to carry.
-    pub const MIN_MTU: u16 = crate::wire::ssu2::MIN_MTU;
+    pub const MIN_MTU: u16 = 1280;
     /// What Ethernet carries.
-    pub const MAX_MTU: u16 = crate::wire::ssu2::MAX_MTU;
+    pub const MAX_MTU: u16 = 1500;
 }
 
 impl Timing {

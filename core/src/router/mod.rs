@@ -678,6 +678,12 @@ fn destination_keys(
     Ok(keys)
 }
 
+// What a user may set is what the protocol has.
+const _: () = {
+    use crate::wire::ssu2::{MAX_MTU, MIN_MTU};
+    assert!(Ssu2::MIN_MTU == MIN_MTU && Ssu2::MAX_MTU == MAX_MTU);
+};
+
 const fn assert_send<T: Send + 'static>() {}
 const _: () = {
     assert_send::<Router>();
