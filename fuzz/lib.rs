@@ -30,7 +30,7 @@ table! {
     gunzip host_name hosts_file http_body http_head identity inflate lease_set long_build_record
     mapping message netdb_ops ntcp2_blocks ntcp2_initiator ntcp2_options ntcp2_peer ntcp2_responder offline payload
     profile ratchet_ops router_info router_keys short_build_record signature sized_body
-    ssu2_blocks ssu2_packet ssu2_signed streaming_ops streaming_packet tunnel_endpoint_ops tunnel_gateway tunnel_message tunnel_ops
+    ssu2_blocks ssu2_endpoint_ops ssu2_packet ssu2_signed streaming_ops streaming_packet tunnel_endpoint_ops tunnel_gateway tunnel_message tunnel_ops
     world_ops zip_archive
 }
 

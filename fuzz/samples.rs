@@ -86,6 +86,7 @@ pub fn samples() -> Vec<Sample> {
     garlic(&mut s);
     transport(&mut s);
     machines::ntcp2_pairs(&mut s);
+    machines::ssu2_net(&mut s);
     ssu2::all(&mut s);
     end_to_end(&mut s);
     streams(&mut s);

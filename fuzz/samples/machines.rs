@@ -168,3 +168,62 @@ pub(super) fn ntcp2_pairs(s: &mut Samples) {
     s.add("ntcp2_peer", "closed", [&[9, 0][..], &hello, &both(9), &[0x5b, 3], &talk].concat());
     s.add("ntcp2_peer", "gone", [&[9, 0][..], &hello, &both(9), &[0xfb], &talk, &talk].concat());
 }
+
+/// Operations as `ssu2_endpoint_ops` reads them, of hosts 0 to 2.
+pub(super) fn ssu2_net(s: &mut Samples) {
+    let target = "ssu2_endpoint_ops";
+    let wait = |ms: u16| [&[9][..], &ms.to_be_bytes()].concat();
+    let run = |ms: u16| [&[10][..], &ms.to_be_bytes()].concat();
+    let connect = |from: u8, to: u8| vec![from << 4, to];
+    let queue = |from: u8, len: u16| [&[from << 4 | 1, 0][..], &len.to_be_bytes(), &[0]].concat();
+    let (all, one, lose, again) = ([2], [3, 0], [4, 0], [5, 0]);
+    let harm = |at: u16| [&[7, 0][..], &at.to_be_bytes(), &[4]].concat();
+    let hello = [connect(0, 1), all.repeat(1), run(400)].concat();
+    let talk = [queue(0, 900), queue(1, 3000), run(1500)].concat();
+    s.add(target, "hello", [&[0][..], &hello, &talk].concat());
+    s.add(target, "strict", [&[7][..], &hello, &talk, &connect(2, 1), &run(2000)].concat());
+    let both = [connect(0, 1), connect(1, 0), queue(0, 100), queue(1, 100), run(3000)].concat();
+    s.add(target, "both", [&[1][..], &both, &talk].concat());
+    let large = [connect(2, 0), queue(2, 20_000), run(2000), connect(1, 2), run(2000)].concat();
+    s.add(target, "two-confirmed", [&[0][..], &large, &queue(0, 30_000), &run(4000)].concat());
+    let lossy = |n| [&lose[..], &wait(1300), &one.repeat(n)].concat();
+    let lost = [connect(0, 1), lossy(1), lossy(2), lossy(3), run(3000)].concat();
+    s.add(target, "lost-handshake", [&[3][..], &lost, &talk].concat());
+    let bursts = [queue(0, 9000), lossy(3), lossy(5), run(2500)].concat();
+    s.add(target, "lost", [&[3][..], &hello, &bursts.repeat(4)].concat());
+    let twice = [queue(0, 5000), again.repeat(4), vec![6, 0, 3, 6, 1, 2], run(900)].concat();
+    s.add(
+        target,
+        "twice-and-swapped",
+        [&[4][..], &connect(0, 1), &again, &run(400), &twice.repeat(4)].concat(),
+    );
+    for at in [0, 9, 17, 40, 70] {
+        let step = [&again[..], &harm(at), &one].concat();
+        let name = format!("harmed-{at}");
+        s.add(
+            target,
+            name,
+            [&[5][..], &connect(0, 1), &step.repeat(5), &run(2000), &talk].concat(),
+        );
+    }
+    let move_to = |host: u8, port: u8| [host << 4 | 12, port];
+    let moved = [&move_to(0, 3)[..], &talk, &move_to(1, 5), &talk, &run(9000), &talk].concat();
+    s.add(target, "moved", [&[0][..], &hello, &moved].concat());
+    let elsewhere = [&again[..], &[8, 0, 3], &one, &[8, 0, 2], &one, &[8, 0, 0x82]].concat();
+    let elsewhere = [queue(0, 3000), elsewhere, queue(1, 50), run(4000)].concat();
+    s.add(target, "elsewhere", [&[0][..], &connect(0, 1), &elsewhere, &elsewhere].concat());
+    let close = |host: u8, reason: u8| [host << 4 | 11, 0, reason];
+    let closed = [&talk[..], &queue(0, 9), &close(0, 0), &queue(1, 9), &run(5000), &hello].concat();
+    s.add(target, "closed", [&[0][..], &hello, &closed, &close(1, 17), &talk].concat());
+    let early = [&connect(0, 1)[..], &close(0, 2), &hello, &close(1, 3), &run(9000), &hello];
+    s.add(target, "closed-early", [&[0][..], &early.concat()].concat());
+    let idle = [run(65_000), run(65_000), talk.clone()].concat();
+    s.add(target, "idle", [&[0][..], &hello, &idle, &hello, &talk].concat());
+    let silent = [queue(0, 900), wait(65_000), lose.repeat(20), wait(65_000)].concat();
+    s.add(target, "silent", [&[0][..], &hello, &silent, &hello, &talk].concat());
+    let noise =
+        [&[13, 1, 60][..], &[0x33; 60], &[13, 4, 90], &[0x55; 90], &[14, 0, 0, 50]].concat();
+    s.add(target, "noise", [&[0][..], &connect(0, 1), &noise, &run(3000), &noise, &talk].concat());
+    let infos = [15, 0, 0, 15, 0, 1, 0x1f, 0, 2];
+    s.add(target, "router-infos", [&[0][..], &hello, &infos, &run(900), &infos, &talk].concat());
+}

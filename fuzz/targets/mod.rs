@@ -15,6 +15,7 @@ mod netdb_rules;
 mod ntcp2_order;
 mod ntcp2_peer;
 mod ssu2;
+mod ssu2_net;
 mod stored;
 mod streams;
 mod transport;
@@ -40,6 +41,7 @@ pub use netdb_net::netdb_ops;
 pub use ntcp2_peer::ntcp2_peer;
 pub(crate) use ssu2::header_keys as ssu2_header_keys;
 pub use ssu2::{ssu2_blocks, ssu2_packet, ssu2_signed};
+pub use ssu2_net::ssu2_endpoint_ops;
 pub use stored::{destination_keys, router_keys};
 pub use streams::streaming_ops;
 pub use transport::{

@@ -28,6 +28,7 @@ const SLOW: &[&str] = &[
     "ntcp2_responder",
     "ratchet_ops",
     "signature",
+    "ssu2_endpoint_ops",
     "streaming_ops",
     "tunnel_endpoint_ops",
     "tunnel_ops",

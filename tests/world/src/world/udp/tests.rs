@@ -373,7 +373,7 @@ fn datagrams_shift_nothing_of_tcp() {
             world.send_udp(sockets[0], router(&world, listener), b"x");
         }
         let raw = world.open_raw(NodeId(0), listener);
-        assert!(world.run_until(SECOND, |world| world.is_raw_open(raw)));
+        assert!(world.run_until(SECOND, |world| world.raw(raw).opened));
         world.now()
     };
     assert_eq!(opened(0), opened(10));
@@ -489,14 +489,14 @@ fn over_tcp_a_box_lets_nobody_in_and_everybody_out() {
     let nat = world.add_nat(hidden, NatKind::default());
     let (inwards, outwards) = (world.open_raw(open, hidden), world.open_raw(hidden, open));
     world.run_for(SECOND);
-    assert!(!world.is_raw_open(inwards) && world.is_raw_open(outwards));
+    assert!(!world.raw(inwards).opened && world.raw(outwards).opened);
     assert_eq!(world.raw(outwards).ended, None);
     world.rebind_nat(nat, true);
     world.run_for(SECOND);
     assert!(world.raw(outwards).ended.is_some_and(|(_, reset)| reset), "its mapping is gone");
     let again = world.open_raw(hidden, open);
     world.run_for(SECOND);
-    assert!(world.is_raw_open(again));
+    assert!(world.raw(again).opened);
     assert_eq!(world.address(hidden), "11.10.0.1".parse::<IpAddr>().unwrap());
     assert_ne!(world.address_outside(hidden), world.address(hidden));
 }
