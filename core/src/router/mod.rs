@@ -249,6 +249,12 @@ impl Router {
         self.clock.unix(now)
     }
 
+    /// What SSU2 did so far, if it is spoken.
+    #[must_use]
+    pub fn ssu2_stats(&self) -> Option<ssu2::EndpointStats> {
+        self.peers.ssu2_stats()
+    }
+
     /// Our RouterInfo as published last.
     #[must_use]
     pub const fn router_info(&self) -> &RouterInfo {

@@ -225,6 +225,11 @@ impl Peers {
         counts
     }
 
+    /// What SSU2 did so far.
+    pub(crate) fn ssu2_stats(&self) -> Option<ssu2::EndpointStats> {
+        self.ssu2.as_ref().map(ssu2::Endpoint::stats)
+    }
+
     /// What is held after a drain, and what may be.
     pub(crate) fn audit(&self, audit: &mut Audit<'_>) {
         let links = self.links.len();

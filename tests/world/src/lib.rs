@@ -23,5 +23,5 @@ mod world;
 pub use network::{Shape, SmallWorld, small_world};
 pub use world::{
     Answer, BrowserId, Datagrams, Dependence, EPOCH, MakeConduct, Nat, NatId, NatKind, NodeId, Raw,
-    RawId, Udp, UdpId, Weather, World,
+    RawId, TapId, Tapped, Udp, UdpId, Weather, World,
 };

@@ -11,6 +11,7 @@ mod nat;
 mod node;
 mod pipe;
 mod raw;
+mod tap;
 mod udp;
 mod weather;
 
@@ -18,6 +19,7 @@ pub(crate) use chance::one_of;
 pub use http::Answer;
 pub use nat::{Dependence, Nat, NatKind};
 pub use raw::{Raw, RawId};
+pub use tap::{TapId, Tapped};
 pub use udp::{Datagrams, NatId, Udp, UdpId};
 pub use weather::Weather;
 
@@ -96,6 +98,7 @@ pub struct World {
     /// The ways that datagrams went.
     links: BTreeMap<(Place, Place), Link>,
     udps: Vec<Udp>,
+    taps: Vec<tap::Tap>,
     datagrams: Datagrams,
     /// Lent to routers for what they send.
     outgoing: Vec<u8>,
@@ -183,6 +186,7 @@ impl World {
             places: BTreeMap::new(),
             links: BTreeMap::new(),
             udps: Vec::new(),
+            taps: Vec::new(),
             datagrams: Datagrams::default(),
             outgoing: Vec::new(),
             chance: Chance::new(&Seed::from_number(seed)),

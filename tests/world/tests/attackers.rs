@@ -27,6 +27,28 @@ fn who_knocks_learns_nothing_and_is_in_nobodys_way() {
 }
 
 #[test]
+fn requests_from_nowhere_leave_nothing_and_draw_little() {
+    // Fewer than are answered in a second, so that each is.
+    let outcome = small("ssu2-flood", 20, |scenario| {
+        scenario.network.length = 2;
+        scenario.adversaries[0].rate = 300;
+        scenario.adversaries[0].count = Some(1);
+    });
+    assert_met("ssu2-flood", &outcome);
+    let unheard = outcome.json["datagrams"]["unheard"].as_u64().expect("it is counted");
+    assert!(unheard > 10_000, "{unheard}");
+}
+
+#[test]
+fn who_sees_all_packets_breaks_nothing() {
+    let outcome = small("ssu2-forged", 20, |scenario| {
+        scenario.network.length = 2;
+        scenario.adversaries[0].count = Some(1);
+    });
+    assert_met("ssu2-forged", &outcome);
+}
+
+#[test]
 fn clocks_of_others_move_nobodys() {
     assert_met("two-liars", &small("two-liars", 20, |_| {}));
 }
@@ -50,6 +72,8 @@ fn attackers_that_lack_something_are_refused() {
         (adversary("kind = 'build-flood'"), "it needs a rate"),
         (adversary("kind = 'syn-flood'"), "it needs a rate"),
         (adversary("kind = 'prober'"), "it needs a rate"),
+        (adversary("kind = 'ssu2-flood'"), "it needs a rate"),
+        (adversary("kind = 'ssu2-forger'"), "it needs a rate"),
         (adversary("kind = 'liar-clock'"), "it needs a delay"),
     ] {
         let scenario = Scenario::parse(&text).expect("names of plug-ins are looked up later");

@@ -6,7 +6,7 @@ mod strangers;
 
 use super::handshake::initiator::Start;
 use super::handshake::{HandshakeError, Ids};
-use super::session::{Session, SessionEvent};
+use super::session::{Session, SessionError, SessionEvent};
 use super::{Local, ReceivedTokens, Remote, Tokens};
 use crate::audit::{Audit, Bound};
 use crate::rng::Rng;
@@ -91,6 +91,10 @@ pub struct EndpointStats {
     pub withheld: u64,
     /// Handshakes that gave way to others.
     pub crowded_out: u64,
+    /// Handshakes, of either side, that came to nothing.
+    pub failed: u64,
+    /// Sessions that ended, and neither side wanted it.
+    pub broken: u64,
 }
 
 /// One UDP socket's sessions.
@@ -476,6 +480,11 @@ impl Endpoint {
                         self.received.insert(now, self.unix, session.remote(), expires, token);
                     } else {
                         parting |= matches!(event, SessionEvent::Closed(_));
+                        if let SessionEvent::Closed(Err(error)) = event
+                            && !matches!(error, SessionError::Terminated(_))
+                        {
+                            self.stats.broken += 1;
+                        }
                         self.events.push_back((id, EndpointEvent::Session(event)));
                     }
                 }

@@ -25,7 +25,7 @@ macro_rules! scenarios {
 
 /// The scenarios that come with it, by name.
 pub const SCENARIOS: &[(&str, &str)] = &scenarios![
-    "calm" "loss-1" "loss-5" "loss-20" "reorder" "corruption" "peer-lost" "third-killed" "half-killed" "third-killed-i2pd-timeouts" "half-killed-i2pd-timeouts" "parted" "links-down" "clocks-set" "liars" "crashes" "dropping-hops" "useless-sybils" "deaf-floodfills" "sybil-flood" "sybil-ring" "build-flood" "replayed-cells" "syn-flood" "prober" "two-liars" "liar-clocks" "midnight" "frozen" "firewalled" "churn"
+    "calm" "loss-1" "loss-5" "loss-20" "reorder" "corruption" "peer-lost" "third-killed" "half-killed" "third-killed-i2pd-timeouts" "half-killed-i2pd-timeouts" "parted" "links-down" "clocks-set" "liars" "crashes" "dropping-hops" "useless-sybils" "deaf-floodfills" "sybil-flood" "sybil-ring" "build-flood" "replayed-cells" "syn-flood" "prober" "two-liars" "liar-clocks" "midnight" "frozen" "firewalled" "churn" "ssu2-loss-1" "ssu2-loss-5" "ssu2-loss-20" "ssu2-reorder" "ssu2-corruption" "ssu2-nat" "ssu2-mtu" "ssu2-rebind" "ssu2-flood" "ssu2-forged"
 ];
 
 /// The one called `name`.

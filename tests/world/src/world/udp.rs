@@ -225,9 +225,8 @@ impl World {
         port: u16,
         to: SocketAddr,
         flutter: Duration,
-        mut bytes: Vec<u8>,
+        bytes: Vec<u8>,
     ) {
-        let now = self.now;
         self.datagrams.sent += 1;
         let own = self.local_ip(id, to.is_ipv6());
         let Some((here, source)) = self.go_out(id, SocketAddr::new(own, port), to) else {
@@ -238,6 +237,20 @@ impl World {
             self.datagrams.cut_off += 1;
             return;
         }
+        self.tap(source, to, &bytes);
+        self.carry_datagram(id, here, (source, to), flutter, bytes);
+    }
+
+    /// A datagram of a node goes into the network `here`.
+    pub(super) fn carry_datagram(
+        &mut self,
+        id: NodeId,
+        here: Place,
+        (source, to): (SocketAddr, SocketAddr),
+        flutter: Duration,
+        mut bytes: Vec<u8>,
+    ) {
+        let now = self.now;
         let Some(there) = self.places.get(&to.ip()).copied() else {
             self.datagrams.unheard += 1;
             return;

@@ -189,6 +189,7 @@ impl Endpoint {
     /// A handshake came to nothing. Whoever began it with us is known to nobody.
     pub(super) fn fail(&mut self, id: ConnectionId, event: EndpointEvent) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
+        self.stats.failed += 1;
         if conn.peer.is_some() {
             self.events.push_back((id, event));
         }

@@ -10,6 +10,8 @@ mod pace;
 mod passing;
 mod prober;
 mod replay;
+mod ssu2_flood;
+mod ssu2_forger;
 mod sybil;
 mod syn_flood;
 
@@ -82,6 +84,16 @@ pub const KINDS: &[(&str, &str)] = &[
         "opens `rate` connections a second to the others, with garbage, replays, messages for others \
          and handshakes that stall; knows whether it learned anything",
     ),
+    (
+        "ssu2-flood",
+        "sends the first site's router TokenRequests and SessionRequests from invented addresses, `rate` a \
+         second; knows what comes back",
+    ),
+    (
+        "ssu2-forger",
+        "sees every datagram of SSU2 and sends `rate` forged ones after it, as from the same peer; knows \
+         what breaks",
+    ),
     ("liar-clock", "has clocks that are wrong by up to `delay`, forward and back"),
     ("deaf-floodfill", "takes part in tunnels, but answers no lookup and confirms no store"),
 ];
@@ -108,6 +120,8 @@ pub fn by_name(plan: &scenario::Adversary, seed: &Seed) -> Result<Box<dyn Advers
         "sybil-ring" => Box::new(sybil::Ring::new(rng)),
         "syn-flood" => Box::new(syn_flood::SynFlood::new(rate(plan)?)),
         "prober" => Box::new(prober::Prober::new(rng, rate(plan)?)),
+        "ssu2-flood" => Box::new(ssu2_flood::Ssu2Flood::new(rng, rate(plan)?)),
+        "ssu2-forger" => Box::new(ssu2_forger::Ssu2Forger::new(rng, rate(plan)?)),
         "liar-clock" if plan.delay.0.is_zero() => {
             return Err("adversary liar-clock: it needs a delay".to_owned());
         }
