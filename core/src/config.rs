@@ -206,16 +206,28 @@ pub struct Client {
 }
 
 impl Config {
+    /// The address of the listener of NTCP2: where nothing is said, the unspecified address of the family that is
+    /// published, IPv4 without one.
+    #[must_use]
+    pub fn ntcp2_bind(&self) -> IpAddr {
+        self.ntcp2.bind.unwrap_or(unspecified(self.ntcp2.host))
+    }
+
     /// The address of the socket of SSU2: where nothing else is said it is beside the listener of NTCP2, else at the
     /// unspecified address of the family that is published, IPv4 without one.
     #[must_use]
     pub fn ssu2_bind(&self) -> IpAddr {
         let beside = self.ntcp2.bind.filter(|ip| self.ssu2.host.is_none() && !ip.is_unspecified());
         let host = self.ssu2.host.or(self.ntcp2.host);
-        self.ssu2.bind.or(beside).unwrap_or(match host {
-            Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
-            Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
-        })
+        self.ssu2.bind.or(beside).unwrap_or(unspecified(host))
+    }
+}
+
+/// All addresses of the family of `host`.
+const fn unspecified(host: Option<IpAddr>) -> IpAddr {
+    match host {
+        Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        Some(IpAddr::V4(_)) | None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     }
 }
 

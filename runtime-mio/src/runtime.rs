@@ -21,7 +21,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -414,30 +414,40 @@ fn warn_if_open(listen: SocketAddr, key: &str) {
 
 /// Binds the port that is configured, else the one remembered, else any.
 fn bind_ntcp2(config: &mut Config, store: &Store) -> Result<Acceptor, RuntimeError> {
-    let ip = config.ntcp2.bind.unwrap_or(match config.ntcp2.host {
-        Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
-        Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
-    });
+    let ip = config.ntcp2_bind();
     let listen = |port| tcp(SocketAddr::new(ip, port), || "ntcp2.port".into());
     if let Some(port) = config.ntcp2.port {
         return listen(port);
     }
-    let remembered = store.port(NTCP2_PORT).and_then(|port| match listen(port) {
-        Ok(acceptor) => Some(acceptor),
+    let acceptor = at_any_port(store, NTCP2_PORT, None, listen, Acceptor::port)?;
+    config.ntcp2.port = acceptor.port();
+    Ok(acceptor)
+}
+
+/// Binds a port that nobody insisted on: the one remembered as `file`, else `wanted`, else any; and remembers it.
+fn at_any_port<T>(
+    store: &Store,
+    file: &str,
+    wanted: Option<u16>,
+    listen: impl Fn(u16) -> Result<T, RuntimeError>,
+    port: impl FnOnce(&T) -> Option<u16>,
+) -> Result<T, RuntimeError> {
+    let remembered = store.port(file);
+    let bound = remembered.or(wanted).and_then(|port| match listen(port) {
+        Ok(bound) => Some(bound),
         Err(e) => {
             warn!("{e}; choosing another port");
             None
         }
     });
-    let acceptor = match remembered {
-        Some(acceptor) => acceptor,
+    let bound = match bound {
+        Some(bound) => bound,
         None => listen(0)?,
     };
-    config.ntcp2.port = acceptor.port();
-    if let Some(port) = config.ntcp2.port.filter(|port| store.port(NTCP2_PORT) != Some(*port)) {
-        store.remember_port(NTCP2_PORT, port)?;
+    if let Some(port) = port(&bound).filter(|port| remembered != Some(*port)) {
+        store.remember_port(file, port)?;
     }
-    Ok(acceptor)
+    Ok(bound)
 }
 
 /// Binds the socket of SSU2, unless that is off: at the port that is configured, else the one remembered, else that
@@ -460,22 +470,8 @@ fn bind_ssu2(config: &mut Config, store: &Store) -> Result<Option<(SocketId, Udp
     if let Some(port) = config.ssu2.port {
         return Ok(Some((id, listen(port)?)));
     }
-    let remembered = store.port(SSU2_PORT);
-    let wanted = remembered.or(config.ntcp2.port).and_then(|port| match listen(port) {
-        Ok(udp) => Some(udp),
-        Err(e) => {
-            warn!("{e}; choosing another port");
-            None
-        }
-    });
-    let udp = match wanted {
-        Some(udp) => udp,
-        None => listen(0)?,
-    };
+    let udp = at_any_port(store, SSU2_PORT, config.ntcp2.port, listen, Udp::port)?;
     config.ssu2.port = udp.port();
-    if let Some(port) = config.ssu2.port.filter(|port| remembered != Some(*port)) {
-        store.remember_port(SSU2_PORT, port)?;
-    }
     Ok(Some((id, udp)))
 }
 
@@ -492,7 +488,7 @@ mod tests {
     use ramson_core::time::UnixTime;
     use ramson_core::wire::mapping::Mapping;
     use ramson_core::wire::router_info::RouterInfo;
-    use std::net::TcpListener;
+    use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
     const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

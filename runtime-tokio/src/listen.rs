@@ -5,7 +5,7 @@ use crate::conn::Happened;
 use crate::udp::Udp;
 use ramson_core::config::Config;
 use ramson_core::router::input::Listener;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ pub(crate) async fn bind(config: &mut Config) -> Result<Vec<(Listener, TcpListen
     // Nobody can know the way to a router without address or port.
     let published = config.ntcp2.publish && config.ntcp2.host.is_some();
     if config.ntcp2.enabled && (published || config.ntcp2.port.is_some()) {
-        let ip = config.ntcp2.bind.unwrap_or(unspecified(config.ntcp2.host));
+        let ip = config.ntcp2_bind();
         let port = config.ntcp2.port.unwrap_or(0);
         wanted.push((Listener::Ntcp2, SocketAddr::new(ip, port)));
     }
@@ -67,14 +67,6 @@ pub(crate) fn bind_ssu2(config: &mut Config) -> Result<Option<Udp>, Error> {
     };
     config.ssu2.port = Some(port);
     Ok(Some(udp))
-}
-
-/// All addresses of the family of `host`.
-const fn unspecified(host: Option<IpAddr>) -> IpAddr {
-    match host {
-        Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        Some(IpAddr::V4(_)) | None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    }
 }
 
 /// Accepts until nobody wants the streams any more.
@@ -122,6 +114,7 @@ impl Warnings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -167,8 +160,8 @@ mod tests {
     #[tokio::test]
     async fn the_family_is_that_of_the_host_and_the_address_any() {
         for (own, ntcp2, want) in [
-            (None, None, unspecified(None)),
-            (None, Some(LOCAL), unspecified(Some(LOCAL))),
+            (None, None, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            (None, Some(LOCAL), Ipv4Addr::UNSPECIFIED.into()),
             (Some(Ipv6Addr::LOCALHOST.into()), Some(LOCAL), Ipv6Addr::UNSPECIFIED.into()),
         ] {
             let mut config = Config::default();
