@@ -124,6 +124,35 @@ impl Network {
         self.dir.join("netDb")
     }
 
+    /// The configuration of a router of this project at the `i`th address, with a proxy at
+    /// `proxy` and a site whose target is `target`. It listens at port 30000. With NTCP2 it has the rest as users
+    /// have it; SSU2 is all that it speaks.
+    #[must_use]
+    pub fn config_of_ours(
+        &self,
+        transport: Transport,
+        i: usize,
+        proxy: &str,
+        target: SocketAddr,
+    ) -> String {
+        let (ours, net_db) = (address(i), self.net_db());
+        let section = match transport {
+            Transport::Ntcp2 => "[ntcp2]",
+            Transport::Ssu2 => "[ntcp2]\nenabled = false\n[ssu2]",
+        };
+        format!(
+            "[network]\nid = {NET_ID}\nallow_local = true\n\
+             {section}\nhost = \"{ours}\"\nport = 30000\nbind = \"{ours}\"\npublish = true\n\
+             [reseed]\nfiles = [\"{}\"]\n\
+             [limits]\nbandwidth_in = 100000000\nbandwidth_out = 100000000\n\
+             [http_proxy]\nlisten = \"{proxy}\"\nlength = 3\nquantity = 3\n\
+             [[server]]\nname = \"site\"\ntarget = \"{target}\"\nkind = \"http\"\nkeys = \"site.dat\"\n\
+             length = 3\nquantity = 3\n\
+             [log]\nlevel = \"debug\"\n",
+            net_db.display(),
+        )
+    }
+
     /// Ends router `i` at once.
     pub fn kill(&mut self, i: usize) {
         if let Some(mut child) = self.routers[i].child.take() {

@@ -1,9 +1,11 @@
 //! A Ramson router as a process, for tests that need a real one.
 
+use crate::i2pd::wait;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 /// A running router. Ended when dropped.
 pub struct Node {
@@ -60,6 +62,21 @@ impl Node {
     #[must_use]
     pub fn info(exe: &str, data: &Path) -> serde_json::Value {
         serde_json::from_slice(&info(exe, data).stdout).unwrap_or_default()
+    }
+
+    /// The address of the service `site` of the router with this data folder.
+    ///
+    /// # Panics
+    ///
+    /// When it does not tell within `limit`.
+    #[must_use]
+    pub fn site(exe: &str, data: &Path, limit: Duration) -> String {
+        wait("our site's name in `info`", limit, || {
+            let info = Self::info(exe, data);
+            let services = info["services"].as_array()?;
+            let site = services.iter().find(|s| s["name"] == "site")?;
+            site["b32"].as_str().map(str::to_owned)
+        })
     }
 
     /// Resident memory in KiB and CPU seconds used so far.

@@ -66,11 +66,7 @@ fn i2pd_and_ramson_find_each_other_at_ramson_floodfills() {
             .map(|i| Node::start(EXE, &data(i), &config(i, Some(&net_db), site)))
             .collect();
 
-        let our_site = wait("our site's name", long, || {
-            let info = Node::info(EXE, &data(1));
-            let services = info["services"].as_array()?;
-            Some(services.iter().find(|s| s["name"] == "site")?["b32"].as_str()?.to_owned())
-        });
+        let our_site = Node::site(EXE, &data(1), long);
         let their_site = network.site(1);
         network.reach_site(1, OUR_PROXY, long);
         for host in [&our_site, &their_site] {

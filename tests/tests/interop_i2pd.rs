@@ -1,8 +1,7 @@
 //! Ramson among real i2pd routers: fetches their site, hosts one for them, carries their tunnels.
-#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use ramson_tests::http::{content, get_until, hex, request, serve};
-use ramson_tests::i2pd::{self, Network, Tunnel, wait};
+use ramson_tests::i2pd::{self, Network, Transport, Tunnel, wait};
 use ramson_tests::namespace;
 use ramson_tests::node::Node;
 use sha2::{Digest, Sha256};
@@ -13,31 +12,6 @@ const EXE: &str = env!("CARGO_BIN_EXE_ramson-under-test");
 const ROUTERS: usize = 8;
 const I2PD_PROXY: u16 = 4448;
 const OUR_PROXY: &str = "127.0.0.1:4444";
-
-fn config(network: &Network, site: SocketAddr) -> String {
-    let ours = i2pd::address(ROUTERS);
-    format!(
-        "[network]\nid = {}\nallow_local = true\n\
-         [ntcp2]\nhost = \"{ours}\"\nport = 30000\nbind = \"{ours}\"\npublish = true\n\
-         [reseed]\nfiles = [\"{}\"]\n\
-         [limits]\nbandwidth_in = 100000000\nbandwidth_out = 100000000\n\
-         [http_proxy]\nlisten = \"{OUR_PROXY}\"\nlength = 3\nquantity = 3\n\
-         [[server]]\nname = \"site\"\ntarget = \"{site}\"\nkind = \"http\"\nkeys = \"site.dat\"\n\
-         length = 3\nquantity = 3\n\
-         [log]\nlevel = \"debug\"\n",
-        i2pd::NET_ID,
-        network.net_db().display(),
-    )
-}
-
-fn our_site(data: &std::path::Path) -> String {
-    wait("our site's name in `info`", Duration::from_secs(20), || {
-        let info = Node::info(EXE, data);
-        let services = info["services"].as_array()?;
-        let site = services.iter().find(|s| s["name"] == "site")?;
-        site["b32"].as_str().map(str::to_owned)
-    })
-}
 
 #[test]
 fn ramson_browses_and_hosts_among_i2pd_routers() {
@@ -53,7 +27,11 @@ fn ramson_browses_and_hosts_among_i2pd_routers() {
             &[],
         );
         let data = network.dir.join("ramson");
-        let mut node = Node::start(EXE, &data, &config(&network, ours));
+        let mut node = Node::start(
+            EXE,
+            &data,
+            &network.config_of_ours(Transport::Ntcp2, ROUTERS, OUR_PROXY, ours),
+        );
         let proxy: SocketAddr = OUR_PROXY.parse().unwrap();
         let long = Duration::from_secs(240);
 
@@ -64,7 +42,7 @@ fn ramson_browses_and_hosts_among_i2pd_routers() {
         assert_eq!(hex(&Sha256::digest(&a.body)), hex(&Sha256::digest(content(3_000_000))));
 
         let i2pd_proxy = SocketAddr::from(([127, 0, 0, 1], I2PD_PROXY));
-        let our_site = our_site(&data);
+        let our_site = Node::site(EXE, &data, Duration::from_secs(20));
         get_until(i2pd_proxy, &format!("http://{our_site}/10"), long);
         let a = get_until(i2pd_proxy, &format!("http://{our_site}/3000000"), long);
         assert_eq!(a.body.len(), 3_000_000, "{:?}", a.head);

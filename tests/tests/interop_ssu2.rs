@@ -1,7 +1,7 @@
 //! Ramson among real i2pd routers that speak nothing but SSU2.
 
 use ramson_tests::http::{content, get_until, hex, serve};
-use ramson_tests::i2pd::{self, Network, Transport, Tunnel, wait};
+use ramson_tests::i2pd::{self, Network, Transport, Tunnel};
 use ramson_tests::namespace;
 use ramson_tests::node::Node;
 use sha2::{Digest, Sha256};
@@ -24,19 +24,18 @@ fn ramson_browses_and_hosts_over_ssu2_alone() {
         let tunnels = [(5, Tunnel::Site(theirs)), (6, Tunnel::Proxy(I2PD_PROXY))];
         let mut network = Network::start_over(Transport::Ssu2, name, ROUTERS, 3, &tunnels, &[]);
         let data = network.dir.join("ramson");
-        let mut node = Node::start(EXE, &data, &config(&network, ours));
+        let mut node = Node::start(
+            EXE,
+            &data,
+            &network.config_of_ours(Transport::Ssu2, ROUTERS, OUR_PROXY, ours),
+        );
         let proxy: SocketAddr = OUR_PROXY.parse().unwrap();
         let i2pd_proxy = SocketAddr::from(([127, 0, 0, 1], I2PD_PROXY));
         let long = Duration::from_secs(240);
 
         let site = network.site(5);
         network.reach_site(5, proxy, long);
-        let our_site = wait("our site's name in `info`", Duration::from_secs(20), || {
-            let info = Node::info(EXE, &data);
-            let services = info["services"].as_array()?;
-            let site = services.iter().find(|s| s["name"] == "site")?;
-            site["b32"].as_str().map(str::to_owned)
-        });
+        let our_site = Node::site(EXE, &data, Duration::from_secs(20));
         get_until(i2pd_proxy, &format!("http://{our_site}/10"), long);
         let digest = hex(&Sha256::digest(content(LEN)));
         for (proxy, host) in [(proxy, &site), (i2pd_proxy, &our_site)] {
@@ -53,21 +52,4 @@ fn ramson_browses_and_hosts_over_ssu2_alone() {
         assert!(up > 0 && peers["ssu2"].as_u64() == Some(up), "{peers}");
         assert!(node.is_running());
     });
-}
-
-fn config(network: &Network, site: SocketAddr) -> String {
-    let ours = i2pd::address(ROUTERS);
-    format!(
-        "[network]\nid = {}\nallow_local = true\n\
-         [ntcp2]\nenabled = false\n\
-         [ssu2]\nhost = \"{ours}\"\nport = 30000\nbind = \"{ours}\"\n\
-         [reseed]\nfiles = [\"{}\"]\n\
-         [limits]\nbandwidth_in = 100000000\nbandwidth_out = 100000000\n\
-         [http_proxy]\nlisten = \"{OUR_PROXY}\"\nlength = 3\nquantity = 3\n\
-         [[server]]\nname = \"site\"\ntarget = \"{site}\"\nkind = \"http\"\nkeys = \"site.dat\"\n\
-         length = 3\nquantity = 3\n\
-         [log]\nlevel = \"debug\"\n",
-        i2pd::NET_ID,
-        network.net_db().display(),
-    )
 }
