@@ -162,19 +162,18 @@ impl Router {
         let mut actions = VecDeque::new();
         let keys = router_keys(stored.router_keys.as_deref(), &mut rng, &mut actions)?;
         let hash = keys.identity.hash();
+        let reach = publish::reach(&config);
         let peers_config = PeersConfig {
             local: Arc::new(ntcp2_local(&config, &keys)),
-            ntcp2: config.ntcp2.enabled,
             ssu2: ssu2_config(&config, &keys)?,
-            allow_local: config.network.allow_local,
+            reach,
             sessions: config.limits.sessions as usize,
             bandwidth_in: config.limits.bandwidth_in,
             bandwidth_out: config.limits.bandwidth_out,
         };
         let mut peers = Peers::new(peers_config, Opener::new(0), now, rng.fork("peers"));
 
-        let netdb_config =
-            NetDbConfig { local: hash, net_id: config.network.id, reach: publish::reach(&config) };
+        let netdb_config = NetDbConfig { local: hash, net_id: config.network.id, reach };
         let mut netdb = NetDb::new(now, netdb_config, rng.fork("netdb"));
         lookups::load(&mut netdb, now, unix, &stored).map_err(StartError::Reseed)?;
         let held_back = if netdb.needs_reseed() {
@@ -608,7 +607,7 @@ fn ssu2_config(config: &Config, keys: &RouterKeys) -> Result<Option<Ssu2Config>,
     }
     let hash = keys.identity.hash();
     let local = ssu2::Local::new(hash, copy(&keys.ssu2), keys.ssu2_intro, config.network.id);
-    Ok(Some(Ssu2Config { local: Arc::new(local), mtu, families: publish::ssu2_families(config) }))
+    Ok(Some(Ssu2Config { local: Arc::new(local), mtu }))
 }
 
 fn copy(key: &PrivateKey) -> PrivateKey {

@@ -43,7 +43,7 @@ pub(super) fn is_published(config: &Config) -> bool {
 }
 
 /// The families of the sockets of SSU2.
-pub(super) fn ssu2_families(config: &Config) -> Families {
+fn ssu2_families(config: &Config) -> Families {
     let v6 = config.ssu2_bind().is_ipv6();
     Families { v4: !v6, v6 }
 }

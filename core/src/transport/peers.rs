@@ -21,7 +21,7 @@ use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, earliest};
 use crate::wire::hash::Hash;
 use crate::wire::i2np::Message;
-use crate::wire::router_info::{Families, Reach, RouterInfo};
+use crate::wire::router_info::{Reach, RouterInfo};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -80,11 +80,10 @@ pub(crate) enum NotDialled {
 /// How sessions are set up.
 pub(crate) struct PeersConfig {
     pub(crate) local: Arc<ntcp2::Local>,
-    /// NTCP2 is in use, in both directions.
-    pub(crate) ntcp2: bool,
     /// SSU2, if there is a socket for it.
     pub(crate) ssu2: Option<Ssu2Config>,
-    pub(crate) allow_local: bool,
+    /// Whom we can connect to. A transport that does not connect does not listen either.
+    pub(crate) reach: Reach,
     /// Sessions in all, dials included; beyond it none is dialled. Inbound ones have three quarters
     /// of it at most; strangers come on top, a quarter.
     pub(crate) sessions: usize,
@@ -97,8 +96,6 @@ pub(crate) struct Ssu2Config {
     pub(crate) local: Arc<ssu2::Local>,
     /// The largest packets that we take, in bytes with IP and UDP headers.
     pub(crate) mtu: u16,
-    /// The families of the sockets.
-    pub(crate) families: Families,
 }
 
 /// Why we end a session.
@@ -136,7 +133,6 @@ impl Ending {
 /// `poll_transmit`, then re-arm `poll_timeout`.
 pub(crate) struct Peers {
     config: PeersConfig,
-    reach: Reach,
     own: Option<RouterInfo>,
     ntcp2: ntcp2::Endpoint,
     ssu2: Option<ssu2::Endpoint>,
@@ -167,19 +163,14 @@ impl Peers {
     pub(crate) fn new(config: PeersConfig, opener: Opener, now: Instant, mut rng: Rng) -> Self {
         let ssu2 = config.ssu2.as_ref().map(|ssu2| {
             let rng = rng.fork("ssu2");
-            ssu2::Endpoint::new(now, ssu2.local.clone(), ssu2.mtu, !config.allow_local, rng)
+            let public = !config.reach.allow_local;
+            ssu2::Endpoint::new(now, ssu2.local.clone(), ssu2.mtu, public, rng)
         });
-        let reach = Reach {
-            allow_local: config.allow_local,
-            ntcp2: config.ntcp2,
-            ssu2: config.ssu2.as_ref().map(|ssu2| ssu2.families).unwrap_or_default(),
-        };
         Self {
             inbound: Bucket::new(config.bandwidth_in, now),
             outbound: Turns::new(config.bandwidth_out, now),
             ntcp2: ntcp2::Endpoint::new(config.local.clone(), rng.fork("ntcp2")),
             ssu2,
-            reach,
             config,
             own: None,
             links: BTreeMap::new(),
@@ -347,7 +338,7 @@ impl Peers {
         if self.own.is_none() || peer == *self.config.local.hash() {
             return Err(NotDialled::NoAddress);
         }
-        let mut routes = route::routes(info, self.reach);
+        let mut routes = route::routes(info, self.config.reach);
         if routes.is_empty() {
             return Err(NotDialled::NoAddress);
         }

@@ -78,13 +78,9 @@ impl Peers {
         let segment = out.len() - start;
         let mut last = segment;
         let mut count = 1;
-        while let Sender::Session(id) = sender
-            && last == segment
-            && segment >= MIN_TRAIN
-            && count < max
-        {
+        while sender != Sender::Answer && last == segment && segment >= MIN_TRAIN && count < max {
             let end = out.len();
-            let Some(next) = self.datagram_of(now, unix, id, out) else { break };
+            let Some(next) = self.datagram_of(now, unix, sender, out) else { break };
             last = out.len() - end;
             count += 1;
             if next != to || last > segment {
@@ -103,43 +99,39 @@ impl Peers {
         out: &mut Vec<u8>,
     ) -> Option<(Sender, SocketAddr)> {
         while let Some(sender) = self.ssu2.as_mut()?.next_sender() {
-            let to = match sender {
-                Sender::Session(id) => self.datagram_of(now, unix, id, out),
-                Sender::Answer => {
-                    let start = out.len();
-                    let to = self.ssu2.as_mut()?.transmit(now, unix, sender, out);
-                    self.bytes.sent += (out.len() - start) as u64;
-                    to
-                }
-            };
-            if let Some(to) = to {
+            if let Some(to) = self.datagram_of(now, unix, sender, out) {
                 return Some((sender, to));
             }
         }
         None
     }
 
-    /// The next datagram of a session, if it has one and the bandwidth allows it.
+    /// The next datagram of `sender`, if it has one and the bandwidth allows it.
     fn datagram_of(
         &mut self,
         now: Instant,
         unix: UnixTime,
-        conn: ConnectionId,
+        sender: Sender,
         out: &mut Vec<u8>,
     ) -> Option<SocketAddr> {
         let ssu2 = self.ssu2.as_mut()?;
-        let id = LinkId::Datagram(conn);
-        // Handshakes and goodbyes are not held back by what traffic used up.
-        if self.links.get(&id).is_some_and(Link::is_up) && self.outbound.room(now, id) == 0 {
+        // Handshakes, answers and goodbyes are not held back by what traffic used up.
+        if let Sender::Session(conn) = sender
+            && let id = LinkId::Datagram(conn)
+            && self.links.get(&id).is_some_and(Link::is_up)
+            && self.outbound.room(now, id) == 0
+        {
             if ssu2.hold(now, conn) {
                 self.outbound.wait(id);
             }
             return None;
         }
         let start = out.len();
-        let to = ssu2.transmit(now, unix, Sender::Session(conn), out);
+        let to = ssu2.transmit(now, unix, sender, out);
         let n = out.len() - start;
-        self.outbound.wrote(id, n);
+        if let Sender::Session(conn) = sender {
+            self.outbound.wrote(LinkId::Datagram(conn), n);
+        }
         self.bytes.sent += n as u64;
         to
     }

@@ -41,7 +41,7 @@ impl Peers {
             all += 1;
             near += usize::from(self::prefix(link.remote.ip()) == prefix);
         }
-        let crowded = !self.config.allow_local && near >= MAX_UNPROVEN_PER_PREFIX;
+        let crowded = !self.config.reach.allow_local && near >= MAX_UNPROVEN_PER_PREFIX;
         all < self.strangers() && !crowded && self.has_inbound_room(now, remote.ip())
     }
 
@@ -89,7 +89,7 @@ impl Peers {
             all += 1;
             others += usize::from(Some(*id) != old);
         }
-        let limited = !self.config.allow_local;
+        let limited = !self.config.reach.allow_local;
         if limited && others >= MAX_PER_PLACE {
             return false;
         }

@@ -13,7 +13,8 @@ pub(super) enum Route {
     Ssu2(ssu2::Remote),
 }
 
-/// The ways to the router of `info`, one for each transport and family, the best first: NTCP2 takes less work for a byte, IPv4 works in more places.
+/// The ways to the router of `info`, one for each transport and family, the best first: NTCP2 takes less work for
+/// a byte, IPv4 works in more places.
 pub(super) fn routes(info: &RouterInfo, reach: Reach) -> VecDeque<Route> {
     let hash = info.hash();
     let streams = info.ntcp2_addresses().filter_map(|address| {

@@ -28,7 +28,7 @@ impl Peers {
             // SSU2's endpoint looked at that itself.
             Peer::Inbound { info, .. }
                 if matches!(id, LinkId::Stream(_))
-                    && !self.config.allow_local
+                    && !self.config.reach.allow_local
                     && !ntcp2::source_matches(info, remote.ip()) =>
             {
                 return self.close(now, id, Ending::Banned);

@@ -16,7 +16,7 @@ impl Peers {
 
     /// A stream was accepted.
     pub(crate) fn handle_accepted(&mut self, now: Instant, conn: ConnId, remote: SocketAddr) {
-        if self.closing || !self.config.ntcp2 || !self.has_room_for_stranger(now, remote) {
+        if self.closing || !self.config.reach.ntcp2 || !self.has_room_for_stranger(now, remote) {
             self.actions.push_back(PeerAction::Close { conn, abort: true });
             return;
         }

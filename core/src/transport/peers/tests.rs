@@ -10,7 +10,7 @@ use crate::wire::base64;
 use crate::wire::i2np::MessageType;
 use crate::wire::identity::Identity;
 use crate::wire::mapping::Mapping;
-use crate::wire::router_info::{RouterAddress, Ssu2Address, Style};
+use crate::wire::router_info::{Families, RouterAddress, Ssu2Address, Style};
 use alloc::string::{String, ToString};
 use core::net::IpAddr;
 
@@ -131,15 +131,14 @@ fn side_of(
         options.insert(key, value).unwrap();
     }
     let info = RouterInfo::build(&identity, published, &addresses, &options, &signing);
+    let ssu2 = Families { v4: speaks.ssu2, v6: speaks.ssu2 };
     let config = PeersConfig {
         local: Arc::new(ntcp2::Local::new(info.hash(), static_key, iv, 2)),
-        ntcp2: speaks.ntcp2,
         ssu2: speaks.ssu2.then(|| Ssu2Config {
             local: Arc::new(ssu2::Local::new(info.hash(), ssu2_key, intro, 2)),
             mtu: 1500,
-            families: Families { v4: true, v6: true },
         }),
-        allow_local: false,
+        reach: Reach { allow_local: false, ntcp2: speaks.ntcp2, ssu2 },
         sessions,
         bandwidth_in: 1 << 20,
         bandwidth_out,
@@ -803,11 +802,11 @@ fn a_router_is_dialled_at_one_address_of_a_kind() {
         })
         .collect();
     let info = RouterInfo::build(side.info.identity(), UNIX, &many, side.info.options(), &signing);
-    let routes = route::routes(&info, side.peers.reach);
+    let routes = route::routes(&info, side.peers.config.reach);
     let kinds: Vec<bool> = routes.iter().map(|r| matches!(r, Route::Ntcp2(..))).collect();
     assert_eq!(kinds, [true, false]);
-    side.peers.reach.ntcp2 = false;
-    assert_eq!(route::routes(&info, side.peers.reach).len(), 1);
+    side.peers.config.reach.ntcp2 = false;
+    assert_eq!(route::routes(&info, side.peers.config.reach).len(), 1);
 }
 
 #[test]
